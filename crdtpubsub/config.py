@@ -1,0 +1,104 @@
+"""Every knob, with its unit, its default and the formula that ties it to its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log10
+
+from crdtpubsub.errors import ConfigError
+
+__all__ = ["Config"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Knobs of a node. The defaults suit a local network of up to some hundred nodes.
+
+    Raises:
+        ConfigError: a relation that must hold does not; the message names it.
+    """
+
+    # -------------------------------------------------- failure detection
+    probe_interval_s: float = 0.5
+    """One peer is probed each interval. Longer: less traffic, slower detection."""
+
+    probe_timeout_min_s: float = 0.15
+    probe_timeout_max_s: float = 0.4
+    """An answer is due after 3 x the measured round trip, kept between these two; the larger
+    must be below `probe_interval_s`."""
+
+    indirect_probes: int = 3
+    """How many peers are asked to probe in our place when an answer is late."""
+
+    suspicion_mult: float = 4.0
+    suspicion_max_mult: float = 4.0
+    """Suspicion lasts `suspicion_mult * max(1, log10 N) * probe_interval_s`, and up to
+    `suspicion_max_mult` times that while confirmations are missing (Lifeguard)."""
+
+    forget_after_s: float = 1200.0
+    """A life that was down this long is purged locally. At least 10 x the longest suspicion."""
+
+    goodbye_kept_s: float = 60.0
+    """A goodbye of a life that is not held is remembered this long."""
+
+    # -------------------------------------------------- gossip
+    gossip_interval_s: float = 1.0
+    """A round goes to one random peer each interval, +- 20 %."""
+
+    push_interval_s: float = 0.005
+    """The first push goes out at once, the next ones at most this often."""
+
+    slice_births: int = 256
+    """Births merged, encoded or purged in one hold of the lock: well under 1 ms of work."""
+
+    transfer_births: int = 1500
+    """Live births in one frame of a state transfer (some 64 kB with ordinary names)."""
+
+    # -------------------------------------------------- dialling
+    hello_interval_s: float = 0.5
+    """HELLO is repeated this often until answered."""
+
+    redial_interval_s: float = 1.0
+    """One address of the book, a seed or a down life is greeted each interval."""
+
+    address_book_max: int = 64
+    candidates_max: int = 256
+
+    # -------------------------------------------------- bounds
+    payload_bytes_max: int = 16 * 1024 * 1024
+    meta_bytes_max: int = 4096
+    outbox_bytes_max: int = 16 * 1024 * 1024
+    """Queued for one peer, beyond which publications are refused and gossip is dropped."""
+
+    outbox_high_water_bytes: int = 1024 * 1024
+    """`await publish()` suspends while a healthy peer's outbox is above this."""
+
+    publish_wait_max_s: float = 0.1
+    """The longest `await publish()` waits for any one peer."""
+
+    frame_bytes: int = 256 * 1024
+    """Messages are packed into frames up to this size; one larger message goes alone."""
+
+    def __post_init__(self) -> None:
+        """Check the relations."""
+        self._need(0 < self.probe_timeout_min_s <= self.probe_timeout_max_s, "probe_timeout_min_s")
+        self._need(self.probe_timeout_max_s < self.probe_interval_s, "probe_timeout_max_s")
+        self._need(self.suspicion_max_mult >= 1, "suspicion_max_mult")
+        self._need(self.forget_after_s >= 10 * self.suspicion_max_s(1), "forget_after_s")
+        self._need(self.outbox_high_water_bytes <= self.outbox_bytes_max, "outbox_high_water_bytes")
+        self._need(self.frame_bytes <= self.outbox_bytes_max, "frame_bytes")
+
+    def suspicion_min_s(self, nodes: int) -> float:
+        """How long a suspect has to refute when enough others confirm, among `nodes` nodes."""
+        return self.suspicion_mult * max(1.0, log10(max(nodes, 1))) * self.probe_interval_s
+
+    def suspicion_max_s(self, nodes: int) -> float:
+        """How long when nobody else confirms."""
+        return self.suspicion_max_mult * self.suspicion_min_s(nodes)
+
+    def _need(self, holds: bool, knob: str) -> None:
+        if not holds:
+            raise ConfigError(
+                f"Config.{knob} = {getattr(self, knob)!r} contradicts its neighbours; "
+                f"see the docstring of Config.{knob} for the relation that must hold"
+            )

@@ -1,0 +1,179 @@
+"""What one owner's births stand for: birth -> (channel, client), and sums over them.
+
+The live births of a node are nearly dense while it is young and a few among many when it
+is old. Pages of 256 births serve both: a crowded page is one flat list (16 bytes a birth),
+a sparse one a small dict, an empty one is gone. Each page keeps its own sum, so that the sum
+of any long run costs a few additions and not a walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from crdtpubsub.crdt.intervals import Runs, pairs
+
+__all__ = ["PAGE_BIRTHS", "Births", "mix"]
+
+PAGE_BIRTHS: Final = 256
+_SHIFT: Final = 8
+_LOW: Final = PAGE_BIRTHS - 1
+_CROWDED: Final = 24  # a dict of tuples this long weighs about as much as a full list
+_SPARSE: Final = 12  # hysteresis: a page at the edge does not change shape at each turn
+_MASK: Final = (1 << 64) - 1
+
+Key = tuple[str, str]
+"""`(channel, client id)`."""
+
+
+def mix(birth: int, version: int) -> int:
+    """A 64-bit hash of one live birth at one version, to be *added* into a sum.
+
+    The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). It must not be linear:
+    with a linear mix {1, 4} and {2, 3} would have one sum.
+    """
+    z = (birth * 0x9E3779B97F4A7C15 + version * 0xD1B54A32D192ED03) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
+
+
+class _Page:
+    """Up to 256 births: a flat list of channel, client when crowded, else a dict."""
+
+    __slots__ = ("count", "crowded", "sparse", "sum")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum = 0
+        self.sparse: dict[int, Key] | None = {}
+        self.crowded: list[str | None] | None = None
+
+    def get(self, low: int) -> Key | None:
+        if self.crowded is not None:
+            channel = self.crowded[2 * low]
+            return None if channel is None else (channel, self.crowded[2 * low + 1] or "")
+        assert self.sparse is not None
+        return self.sparse.get(low)
+
+    def put(self, low: int, key: Key) -> None:
+        self.count += 1
+        if self.crowded is not None:
+            self.crowded[2 * low], self.crowded[2 * low + 1] = key
+            return
+        assert self.sparse is not None
+        self.sparse[low] = key
+        if self.count > _CROWDED:
+            crowded: list[str | None] = [None] * (2 * PAGE_BIRTHS)
+            for at, (channel, client) in self.sparse.items():
+                crowded[2 * at], crowded[2 * at + 1] = channel, client
+            self.sparse, self.crowded = None, crowded
+
+    def remove(self, low: int) -> None:
+        self.count -= 1
+        if self.sparse is not None:
+            del self.sparse[low]
+            return
+        assert self.crowded is not None
+        self.crowded[2 * low] = self.crowded[2 * low + 1] = None
+        if self.count < _SPARSE:
+            sparse: dict[int, Key] = {}
+            for at in range(PAGE_BIRTHS):
+                if (channel := self.crowded[2 * at]) is not None:
+                    sparse[at] = (channel, self.crowded[2 * at + 1] or "")
+            self.sparse, self.crowded = sparse, None
+
+    def lows(self, lo: int, hi: int) -> list[int]:
+        if self.crowded is not None:
+            crowded = self.crowded
+            return [low for low in range(lo, hi) if crowded[2 * low] is not None]
+        assert self.sparse is not None
+        return sorted(low for low in self.sparse if lo <= low < hi)
+
+
+class Births:
+    """The live births of one owner."""
+
+    __slots__ = ("_count", "_pages", "_sum")
+
+    def __init__(self) -> None:
+        self._pages: dict[int, _Page] = {}
+        self._count = 0
+        self._sum = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def sum(self) -> int:
+        """The sum of `mix(birth, version)` over everything live, modulo 2**64."""
+        return self._sum
+
+    def get(self, birth: int) -> Key | None:
+        """Whose membership `birth` is, or None if it is not live."""
+        page = self._pages.get(birth >> _SHIFT)
+        return None if page is None else page.get(birth & _LOW)
+
+    def put(self, birth: int, key: Key, version: int) -> None:
+        """Note a live birth, which must not be live yet."""
+        number = birth >> _SHIFT
+        page = self._pages.get(number)
+        if page is None:
+            page = self._pages[number] = _Page()
+        page.put(birth & _LOW, key)
+        mixed = mix(birth, version)
+        page.sum = (page.sum + mixed) & _MASK
+        self._sum = (self._sum + mixed) & _MASK
+        self._count += 1
+
+    def remove(self, birth: int, version: int) -> None:
+        """Forget a live birth, which has `version`."""
+        number = birth >> _SHIFT
+        page = self._pages[number]
+        page.remove(birth & _LOW)
+        mixed = mix(birth, version)
+        page.sum = (page.sum - mixed) & _MASK
+        self._sum = (self._sum - mixed) & _MASK
+        self._count -= 1
+        if not page.count:
+            del self._pages[number]
+
+    def reversion(self, birth: int, old: int, new: int) -> None:
+        """Move a live birth from version `old` to `new`."""
+        moved = mix(birth, new) - mix(birth, old)
+        page = self._pages[birth >> _SHIFT]
+        page.sum = (page.sum + moved) & _MASK
+        self._sum = (self._sum + moved) & _MASK
+
+    def within(self, runs: Runs) -> Iterator[int]:
+        """The live births inside `runs`, rising. O(pages touched), never O(width of a run)."""
+        for number, lo, hi in self._touched(runs):
+            base = number << _SHIFT
+            for low in self._pages[number].lows(lo, hi):
+                yield base + low
+
+    def sum_within(self, runs: Runs, versions: Mapping[int, tuple[int, str, bytes]]) -> int:
+        """The sum over the live births inside `runs`; `versions` names those not at 0."""
+        total = 0
+        for number, lo, hi in self._touched(runs):
+            page = self._pages[number]
+            if lo == 0 and hi == PAGE_BIRTHS:
+                total += page.sum
+                continue
+            base = number << _SHIFT
+            for low in page.lows(lo, hi):
+                extra = versions.get(base + low)
+                total += mix(base + low, extra[0] if extra else 0)
+        return total & _MASK
+
+    def _touched(self, runs: Runs) -> Iterator[tuple[int, int, int]]:
+        """`(page number, first, beyond last)` for every existing page that `runs` touch."""
+        for lo, hi in pairs(runs):
+            first, last = lo >> _SHIFT, (hi - 1) >> _SHIFT
+            numbers: list[int] | range = range(first, last + 1)
+            if last - first >= len(self._pages):
+                numbers = sorted(n for n in self._pages if first <= n <= last)
+            for number in numbers:
+                if number in self._pages:
+                    base = number << _SHIFT
+                    yield number, max(lo - base, 0), min(hi - base, PAGE_BIRTHS)

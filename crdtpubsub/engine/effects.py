@@ -1,0 +1,152 @@
+"""Everything an engine can ask its driver to do, in the order given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from crdtpubsub.crdt.delta import Row as MemberRow
+from crdtpubsub.names import NodeId
+from crdtpubsub.wire.messages import Message, Publication
+
+__all__ = [
+    "Bind",
+    "Cause",
+    "Changed",
+    "Connect",
+    "Deliver",
+    "Disconnect",
+    "Effect",
+    "Exited",
+    "Greet",
+    "Noted",
+    "PeerChanged",
+    "Send",
+]
+
+
+class Cause(StrEnum):
+    """Why memberships appeared or vanished."""
+
+    OP = "op"
+    NODE_UP = "node_up"
+    NODE_DOWN = "node_down"
+    SCOPE_CLOSED = "scope_closed"
+
+
+# ---------------------------------------------------------------- towards the network
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Dial `endpoint` and keep redialling until `Disconnect`; report `LinkUp` at each handshake."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Drop the link to `endpoint` with whatever is queued, and stop redialling."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Say `message` on the link to `endpoint` to `to`, in a frame of its own, ahead of the queue.
+
+    The only way to speak on a link that is not bound: HELLO goes to ANYBODY, WELCOME and ECHO
+    to the life they answer.
+    """
+
+    endpoint: str
+    to: NodeId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """From now on frames on the link to `endpoint` are for `life`.
+
+    If that is another life than before, what was queued is dropped.
+    """
+
+    endpoint: str
+    life: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Say `message` on each of these links, best effort, in the order of the effects.
+
+    Encoded once for all. A link without a connection is skipped: anti-entropy catches its
+    peer up, and a publication is at most once by contract.
+    """
+
+    endpoints: tuple[str, ...]  # sorted, so that equal decisions read equal
+    message: Message
+
+
+# ---------------------------------------------------------------- towards the application
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Put a publication into the queues of these clients of mine."""
+
+    sender: NodeId
+    publication: Publication
+    clients: tuple[str, ...]  # sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A membership of my client was ended by somebody else: it gets one `Exit`."""
+
+    scope: str
+    channel: str
+    client: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What users see of a channel differs now: these members of `owner` came, left, changed."""
+
+    scope: str
+    owner: NodeId
+    joined: tuple[MemberRow, ...]
+    left: tuple[MemberRow, ...]
+    updated: tuple[MemberRow, ...]
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChanged:
+    """What this node holds of a life differs now. `state` is a `PeerState` value."""
+
+    node: NodeId
+    name: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something an operator may want to know; logged, rate-limited, by the driver."""
+
+    what: str  # a fixed word: "claimed", "unreachable_advertise", "gap", "self_dial", ...
+    about: str
+
+
+Effect = (
+    Connect
+    | Disconnect
+    | Greet
+    | Bind
+    | Send
+    | Deliver
+    | Exited
+    | Changed
+    | PeerChanged
+    | Noted
+)

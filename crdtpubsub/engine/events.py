@@ -1,0 +1,172 @@
+"""Everything that can happen to an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crdtpubsub.names import NodeId
+from crdtpubsub.wire.messages import Frame
+
+__all__ = [
+    "AskRows",
+    "CloseScope",
+    "Declare",
+    "DeleteChannel",
+    "Event",
+    "Flush",
+    "Join",
+    "Leave",
+    "LinkDown",
+    "LinkDrained",
+    "LinkLagging",
+    "LinkRefused",
+    "LinkUp",
+    "OpenScope",
+    "Received",
+    "SayGoodbye",
+    "Tick",
+]
+
+# ---------------------------------------------------------------- from the application
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """My client becomes a member, or its membership gets new metadata."""
+
+    scope: str
+    channel: str
+    client: str
+    group: str = ""
+    meta: bytes | None = None  # packed; None leaves what is there
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A membership ends. `by_client`: through the client's own handle, so it gets no Exit."""
+
+    scope: str
+    channel: str
+    owner: NodeId
+    client: str
+    by_client: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Declare:
+    """The channel exists while this node lives, members or not."""
+
+    scope: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteChannel:
+    """Every membership and declaration of the channel that was observed here ends."""
+
+    scope: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenScope:
+    """Take part in an overlay."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseScope:
+    """Leave an overlay: a goodbye there; its memberships end."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Push what is pending now: a publication is about to follow it."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskRows:
+    """Ask every live linked peer of the scope for its rows; see `Engine.unequal`."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class SayGoodbye:
+    """This life ends: tell everybody, then answer nothing more."""
+
+
+# ---------------------------------------------------------------- from the network
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A frame arrived, and the codec understood it."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A connection of ours to `endpoint` finished its handshake, the first time or again."""
+
+    endpoint: str
+    link: int  # the id that frames on it carry; higher than any before
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """Our connection to `endpoint` broke. The driver goes on redialling it."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRefused:
+    """Right after a break, a connection of ours to `endpoint` was refused: nobody listens."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLagging:
+    """The outbox of `endpoint` passed its limit; what was queued of gossip was dropped."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDrained:
+    """The outbox of a lagging `endpoint` is empty again."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """`Engine.next_deadline()` has come."""
+
+
+Event = (
+    Join
+    | Leave
+    | Declare
+    | DeleteChannel
+    | OpenScope
+    | CloseScope
+    | Flush
+    | AskRows
+    | SayGoodbye
+    | Received
+    | LinkUp
+    | LinkDown
+    | LinkRefused
+    | LinkLagging
+    | LinkDrained
+    | Tick
+)

@@ -1,0 +1,132 @@
+"""What waits to go out on one link: bounded in bytes, in order. Shared by both drivers."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from crdtpubsub.names import NodeId
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """The queue of one link, from encoded records to frames.
+
+    Records are encoded once and shared by every outbox they are in. The header's sequence
+    number is given when a frame is drawn, so that it says what really went out.
+    """
+
+    __slots__ = (
+        "_greetings",
+        "_records",
+        "bytes_max",
+        "dropped_gossip",
+        "dropped_publications",
+        "lagging",
+        "life",
+        "link",
+        "queued_bytes",
+        "seq",
+    )
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.link = 0
+        self.seq = 0
+        self.life: NodeId | None = None
+        self.lagging = False
+        self.queued_bytes = 0
+        self.dropped_gossip = 0
+        self.dropped_publications = 0
+        self._greetings: deque[tuple[NodeId, bytes]] = deque(maxlen=16)
+        self._records: deque[tuple[bytes, bool]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._greetings or (self._records and self.life is not None))
+
+    def connected(self, link: int) -> None:
+        """A handshake: frames carry this link id from 0 on. Nothing older goes out on it."""
+        self.link = link
+        self.seq = 0
+        self.clear()
+
+    def bind(self, life: NodeId) -> None:
+        """Address the frames to `life`; what was queued for another one is dropped."""
+        if life != self.life:
+            self._drop_records()
+            self.life = life
+
+    def clear(self) -> None:
+        """The link broke: what is queued is lost, and counted."""
+        self._greetings.clear()
+        self._drop_records()
+        self.life = None
+        self.lagging = False
+
+    def greet(self, to: NodeId, record: bytes) -> None:
+        """Queue a frame of its own, ahead of everything; of too many the oldest is dropped."""
+        self._greetings.append((to, record))
+
+    def put(self, record: bytes, *, publication: bool) -> bool:
+        """Queue a record. False: there is no room, or nobody to address; it was not taken.
+
+        Gossip that finds no room takes the queued gossip with it: the link is lagging, and
+        will be repaired by rows when it has drained.
+        """
+        if self.life is None:
+            return False
+        if self.queued_bytes + len(record) > self.bytes_max:
+            if publication:
+                self.dropped_publications += 1
+            else:
+                self.dropped_gossip += 1
+                self._drop_gossip()
+                self.lagging = True
+            return False
+        self._records.append((record, publication))
+        self.queued_bytes += len(record)
+        return True
+
+    def draw(self, frame_bytes: int, records_max: int = 4096) -> tuple[NodeId, list[bytes]] | None:
+        """The records of the next frame and whom they are for; None if nothing may go.
+
+        The driver keeps a drawn frame until its transport takes it; `number()` gives its
+        place in the link.
+        """
+        if self._greetings:
+            to, record = self._greetings.popleft()
+            return to, [record]
+        if self.life is None or not self._records:
+            return None
+        size = 0
+        records: list[bytes] = []
+        while self._records and len(records) < records_max:
+            record, _ = self._records[0]
+            if records and size + len(record) > frame_bytes:
+                break
+            self._records.popleft()
+            records.append(record)
+            size += len(record)
+        self.queued_bytes -= size
+        return self.life, records
+
+    def number(self) -> int:
+        """The sequence number of the frame that goes out now."""
+        seq = self.seq
+        self.seq = seq + 1
+        return seq
+
+    def _drop_gossip(self) -> None:
+        kept = deque(item for item in self._records if item[1])
+        self.dropped_gossip += len(self._records) - len(kept)
+        self._records = kept
+        self.queued_bytes = sum(len(record) for record, _ in kept)
+
+    def _drop_records(self) -> None:
+        for _, publication in self._records:
+            if publication:
+                self.dropped_publications += 1
+            else:
+                self.dropped_gossip += 1
+        self._records.clear()
+        self.queued_bytes = 0

@@ -1,0 +1,39 @@
+"""Big frames in small bites, so that a caller who waits for the lock never waits long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from crdtpubsub.wire.messages import Deltas, Frame, Message
+
+__all__ = ["slices"]
+
+
+def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
+    """The same frame as a sequence of frames with at most `births_max` births to merge each.
+
+    They share one header: hand them to the engine one after the other, without another frame
+    of the same sender in between. What a `Deltas` answers is said by its last slice.
+    """
+    if not any(isinstance(m, Deltas) and _births(m) > births_max for m in frame.messages):
+        yield frame
+        return
+    gathered: list[Message] = []
+    for message in frame.messages:
+        if not isinstance(message, Deltas) or _births(message) <= births_max:
+            gathered.append(message)
+            continue
+        if gathered:
+            yield Frame(frame.header, tuple(gathered))
+            gathered = []
+        parts = [part for delta in message.deltas for part in delta.slices(births_max)]
+        for part in parts[:-1]:
+            yield Frame(frame.header, (Deltas(message.scope, (part,)),))
+        gathered = [replace(message, deltas=(parts[-1],))]
+    if gathered:
+        yield Frame(frame.header, tuple(gathered))
+
+
+def _births(message: Deltas) -> int:
+    return sum(len(clients) for delta in message.deltas for clients in delta.entries.values())

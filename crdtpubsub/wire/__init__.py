@@ -1,0 +1,1 @@
+"""What nodes say to each other (`messages`), and how it looks as bytes (`codec`)."""

@@ -1,0 +1,277 @@
+"""Everything one node can say to another.
+
+A frame is a header and some messages. The header names the life that speaks, the life it
+speaks to, and where in which link the frame stands; the messages are below. docs/PROTOCOL.md
+shows them in their exchanges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from crdtpubsub.crdt.delta import Delta
+from crdtpubsub.crdt.intervals import Runs
+from crdtpubsub.names import NodeId
+
+__all__ = [
+    "ANYBODY",
+    "Accuse",
+    "Ack",
+    "Deltas",
+    "Echo",
+    "Fact",
+    "Facts",
+    "Frame",
+    "Goodbye",
+    "Header",
+    "Hello",
+    "Live",
+    "Message",
+    "Opinion",
+    "Probe",
+    "ProbeFor",
+    "Publication",
+    "Pull",
+    "RelayedAck",
+    "Row",
+    "Rows",
+    "Sums",
+    "Welcome",
+]
+
+ANYBODY: Final = NodeId("0" * 32)
+"""The destination of a HELLO: whoever listens there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first bytes of every frame."""
+
+    cluster: bytes  # 8 bytes: a hash of the cluster's name
+    sender: NodeId
+    to: NodeId  # a life, or ANYBODY in a HELLO
+    link: int  # rises with every connection this sender makes to anybody
+    seq: int  # 0, 1, 2, ... on that link
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a life says of itself. Of two, the one with the higher incarnation holds."""
+
+    node: NodeId
+    name: str
+    endpoint: str
+    incarnation: int
+    scopes: tuple[str, ...]  # the open ones, sorted
+
+
+class Opinion(IntEnum):
+    """What somebody holds of a life; hearsay to everybody else."""
+
+    ALIVE = 0
+    SUSPECT = 1
+    DOWN = 2
+
+
+# ---------------------------------------------------------------- introduction
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Here I am; if you hear me, answer to the endpoint in my fact. First on every connection."""
+
+    fact: Fact
+    nonce: int
+    capabilities: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """I heard your HELLO: its nonce back, my own nonce for this link, and whom I know."""
+
+    echo: int
+    nonce: int
+    fact: Fact
+    known: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The third frame: your nonce back, so that you too know that your link works."""
+
+    echo: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """This life ends now. Final; only the life itself can say it."""
+
+
+# ---------------------------------------------------------------- failure detection
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Are you there?"""
+
+    nonce: int
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Yes: the nonce of your probe back, and my own fact."""
+
+    nonce: int
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFor:
+    """I cannot reach `target`: probe it for me."""
+
+    nonce: int
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedAck:
+    """What came of a `ProbeFor`.
+
+    `fact` is the target's own if it answered me, None if it did not in time; `refused` says
+    that its endpoint refused a connection of mine just now.
+    """
+
+    nonce: int
+    target: NodeId
+    fact: Fact | None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Lives I hold alive, as they described themselves. Hearsay: it makes candidates, no peers."""
+
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuse:
+    """To me `target`, at that incarnation, looks suspect or down. Refuted by the target alone."""
+
+    target: NodeId
+    incarnation: int
+    opinion: Opinion
+
+
+# ---------------------------------------------------------------- anti-entropy, per scope
+
+
+@dataclass(frozen=True, slots=True)
+class Deltas:
+    """Pushed at once to every live peer of the scope; also the answer to a `Pull`."""
+
+    scope: str
+    deltas: tuple[Delta, ...]
+    answers: int = 0  # the id of the Pull; 0: a push
+    more: bool = False  # more of that answer could be asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One owner in a nutshell: the births seen, and count and sum of what is live."""
+
+    owner: NodeId
+    runs: Runs
+    count: int
+    sum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A round of gossip: the root over the lives held alive or suspect, and rows if they matter.
+
+    `rows` None: only the root is said; who has another root answers with rows.
+    `stamp` is chosen by who asks and comes back in the reply.
+    """
+
+    scope: str
+    root: int
+    rows: tuple[Row, ...] | None
+    reply: bool
+    stamp: int = 0  # not 0: please reply with rows even if all is equal
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """I lack these births, and your row says that you have them. Always answered."""
+
+    scope: str
+    owner: NodeId
+    runs: Runs
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Same births, another sum, much of it: here are mine per segment of 4096 births. Where?"""
+
+    scope: str
+    owner: NodeId
+    runs: Runs
+    sums: tuple[int, ...]  # of `runs` inside each segment that `runs` touch, rising
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A delta without bodies: of `runs`, exactly `births` (birth -> version) is live here."""
+
+    scope: str
+    owner: NodeId
+    runs: Runs
+    births: dict[int, int]
+
+
+# ---------------------------------------------------------------- between users
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message to every member of a channel that the receiving node owns."""
+
+    scope: str
+    channel: str
+    payload: bytes
+    sender: str = ""  # a client id of the sending node, or ''
+    headers: dict[str, str] = field(default_factory=dict)
+    exclude: tuple[NodeId, str] | None = None  # the one member that does not get it
+
+
+Message = (
+    Hello
+    | Welcome
+    | Echo
+    | Goodbye
+    | Probe
+    | Ack
+    | ProbeFor
+    | RelayedAck
+    | Facts
+    | Accuse
+    | Deltas
+    | Rows
+    | Pull
+    | Sums
+    | Live
+    | Publication
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What arrives: a header and messages, all of them checked."""
+
+    header: Header
+    messages: tuple[Message, ...]
