@@ -20,19 +20,22 @@ def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
         yield frame
         return
     gathered: list[Message] = []
+    number = 0
     for message in frame.messages:
         if not isinstance(message, Deltas) or _births(message) <= births_max:
             gathered.append(message)
             continue
         if gathered:
-            yield Frame(frame.header, tuple(gathered))
+            yield Frame(frame.header, tuple(gathered), number)
+            number += 1
             gathered = []
         parts = [part for delta in message.deltas for part in delta.slices(births_max)]
         for part in parts[:-1]:
-            yield Frame(frame.header, (Deltas(message.scope, (part,)),))
+            yield Frame(frame.header, (Deltas(message.scope, (part,)),), number)
+            number += 1
         gathered = [replace(message, deltas=(parts[-1],))]
     if gathered:
-        yield Frame(frame.header, tuple(gathered))
+        yield Frame(frame.header, tuple(gathered), number)
 
 
 def _births(message: Deltas) -> int:

@@ -176,7 +176,7 @@ class Deltas:
     scope: str
     deltas: tuple[Delta, ...]
     answers: int = 0  # the id of the Pull; 0: a push
-    more: bool = False  # more of that answer could be asked for
+    more: bool = False  # further frames of that answer follow this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,3 +275,4 @@ class Frame:
 
     header: Header
     messages: tuple[Message, ...]
+    part: int = 0  # not on the wire: which slice of a frame the driver cut up (engine/slicing.py)
