@@ -1,0 +1,1 @@
+"""What holds for the whole tree: its public surface, its documents, its manners."""
