@@ -1,46 +1,71 @@
-"""Every check there is, in order, stopping at the first that fails: `python -m tests`."""
+"""Everything that must hold before a change lands: `python -m tests [pytest arguments]`.
+
+The linters first, each in one line when well; pytest last, so that its closing line is the
+last line. A failing linter does not spare you the tests: all run, and the exit code is the
+first one that was not 0.
+"""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-# Not resolved: the venv's python is a link, and the tools are beside the link.
-TOOLS: Final = Path(sys.executable).parent
-STEPS: Final = (
+SCRIPTS: Final = Path(sysconfig.get_path("scripts"))  # of this interpreter's venv, activated or not
+LINTERS: Final = (
     ("ruff", "format", "--check", "."),
     ("ruff", "check", "."),
     ("mypy",),
     ("lint-imports",),
-    ("pytest", "-q", "-W", "error", "-n", "2", "-m", "not net and not soak"),
-    ("pytest", "-q", "-W", "error", "-m", "net and not soak"),
 )
-NOTHING_COLLECTED: Final = 5
-"""Pytest's exit code when no test matched: one of its two steps may be empty, not both."""
+# Two workers; tests marked `net` run alone all the same: see conftest.py.
+PYTEST: Final = ("pytest", "-q", "-W", "error", "-n", "2")
 
 
-def main() -> int:
-    """Run the steps; return the exit code of the first that fails, else 0."""
-    empty_steps = 0
-    for step in STEPS:
-        print("$", shlex.join(step), flush=True)
-        started_s = time.monotonic()
-        code = subprocess.run([TOOLS / step[0], *step[1:]], cwd=ROOT, check=False).returncode
-        if step[0] == "pytest" and code == NOTHING_COLLECTED:
-            empty_steps += 1
-            code = 0 if empty_steps == 1 else NOTHING_COLLECTED
-        if code or step is not STEPS[-1]:  # a good run ends with what pytest says, seconds and all
-            print(f"  {time.monotonic() - started_s:.1f} s", flush=True)
-        if code:
-            print(f"failed ({code}): {shlex.join(step)}", file=sys.stderr)
-            return code if code > 0 else 128 - code  # died of a signal: as a shell says it
-    return 0
+def main(pytest_arguments: list[str]) -> int:
+    """Run all, say what ran and how long it took, and return the first failing exit code."""
+    codes = [_lint(command) for command in LINTERS]
+    pytest = (*PYTEST, *pytest_arguments)
+    print("$", shlex.join(pytest), flush=True)
+    codes.append(subprocess.run(_here(pytest), cwd=ROOT, check=False).returncode)
+    return next((code if code > 0 else 128 - code for code in codes if code != 0), 0)
+
+
+def _lint(command: tuple[str, ...]) -> int:
+    """Run one linter; its words are shown only when it has something to say."""
+    print("$", shlex.join(command), end="  ", flush=True)
+    started_s = time.monotonic()
+    ran = subprocess.run(
+        _here(command),
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    took_s = time.monotonic() - started_s
+    if ran.returncode == 0:
+        print(f"# ok, {took_s:.1f} s", flush=True)
+    else:
+        print(f"# FAILED with exit code {ran.returncode}, {took_s:.1f} s", flush=True)
+        print(ran.stdout, flush=True)
+    return ran.returncode
+
+
+def _here(command: tuple[str, ...]) -> list[str]:
+    """The command, with the tool that was installed beside this interpreter."""
+    tool = SCRIPTS / command[0]
+    if not tool.exists():
+        sys.exit(
+            f"{command[0]} is not installed here; run: {sys.executable} -m pip install -e '.[dev]'"
+        )
+    return [str(tool), *command[1:]]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

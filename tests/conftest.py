@@ -13,6 +13,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Generator
+from pathlib import Path
 from typing import IO, Any, Final
 
 import pytest
@@ -72,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Open the lock file: a worker opens the one its controller made."""
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
     if workerinput is not None:
-        config.stash[TURNS] = open(workerinput["turns"], "rb")  # noqa: SIM115
+        config.stash[TURNS] = Path(workerinput["turns"]).open("rb")  # noqa: SIM115
     elif config.getoption("numprocesses", None):
         config.stash[TURNS] = tempfile.NamedTemporaryFile()  # noqa: SIM115
 

@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def documented_assignments() -> set[str]:
     documented: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         body = ast.parse(path.read_text("utf-8")).body
-        for statement, below in zip(body, body[1:], strict=False):
+        for statement, below in pairwise(body):
             match statement, below:
                 case (
                     ast.Assign(targets=[ast.Name(id=name)])
