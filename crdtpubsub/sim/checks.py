@@ -1,0 +1,315 @@
+"""What must hold after every step, and what once the faults have stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from crdtpubsub.crdt.intervals import Runs, pairs
+from crdtpubsub.crdt.memberset import MemberSet
+from crdtpubsub.engine.effects import Changed, Effect, Exited, PeerChanged
+from crdtpubsub.names import DECLARATION, DEFAULT_SCOPE, NodeId
+from crdtpubsub.sim.journal import Journal, bits
+
+if TYPE_CHECKING:
+    from crdtpubsub.sim.process import Process
+    from crdtpubsub.sim.world import World
+
+__all__ = ["Checks", "Violation"]
+
+_FULL_EACH: Final = 97  # steps of a node between two recomputations of everything it holds
+
+View = dict[tuple[str, NodeId, str], int]
+"""What a node lists, as its Changed effects tell it: (channel, owner, client) -> birth."""
+
+
+class Violation(AssertionError):
+    """Something that must hold does not. `seed` and `now` say where to look."""
+
+    def __init__(self, text: str, *, seed: int, now: float) -> None:
+        super().__init__(f"seed {seed} at {now:.4f} s: {text}")
+        self.text = text
+        self.seed = seed
+        self.now = now
+
+
+def _mask(runs: Runs) -> int:
+    mask = 0
+    for lo, hi in pairs(runs):
+        mask |= (1 << hi) - (1 << lo)
+    return mask
+
+
+class Checks:
+    """The oracle of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.journal = Journal()
+        self.index_of: dict[NodeId, int] = {}
+        self.scopes: dict[NodeId, set[str]] = {}
+        self.listed: dict[tuple[str, NodeId], View] = {}
+        self.hidden: dict[NodeId, set[NodeId]] = {}  # whom a node holds down or left
+        self._marks: dict[tuple[str, NodeId], dict[NodeId, tuple[Runs, int]]] = {}
+        self._steps: dict[NodeId, int] = {}
+
+    def fail(self, text: str) -> NoReturn:
+        """Report a violation."""
+        raise Violation(text, seed=self.world.seed, now=self.world.now)
+
+    # ---------------------------------------------------------------- the script's own words
+
+    def started(self, process: Process) -> None:
+        """A life begins."""
+        self.index_of[process.node] = process.index
+        self.scopes[process.node] = set()
+        self.hidden[process.node] = set()
+        self._steps[process.node] = 0
+        self._open(process.node, DEFAULT_SCOPE)
+
+    def _open(self, node: NodeId, scope: str) -> None:
+        self.scopes[node].add(scope)
+        self.journal.life(scope, node).open = True
+        self.listed[scope, node] = {}
+        self._marks[scope, node] = {}
+        self.journal.knows[scope, node] = {}
+
+    def gone(self, process: Process) -> None:
+        """A life ends, however."""
+        for scope in sorted(self.scopes[process.node]):
+            self._lost(process.node, scope)
+        self.scopes[process.node] = set()
+
+    def _lost(self, node: NodeId, scope: str) -> None:
+        self.journal.life(scope, node).open = False
+        self.journal.forgets(scope, node)
+        del self.journal.knows[scope, node], self._marks[scope, node]
+
+    @contextmanager
+    def joining(
+        self, process: Process, scope: str, channel: str, client: str, meta: bytes | None
+    ) -> Iterator[None]:
+        """Around a join: exactly one birth is minted, unless the client is a member."""
+        life = self.journal.life(scope, process.node)
+        members = process.engine.set_of(scope)
+        before = members.next_birth
+        live = self._live_at(members, process.node, channel).get(client)
+        if client != DECLARATION and live != life.mine.get((channel, client)):
+            self.fail(
+                f"node {process.index} holds {client} in {channel} as {live}: no Exit, no leave"
+            )
+        if live is None:
+            # Journalled first: the effects of the join are checked before it returns.
+            life.minted(before, (channel, client))
+        yield
+        minted = members.next_birth - before
+        if minted != (live is None):
+            self.fail(f"a join of {client} in {channel} minted {minted} births")
+
+    def leaving(self, process: Process, scope: str, channel: str, client: str) -> None:
+        """Before a leave through the client's own handle."""
+        self.journal.own_removal(scope, process.node, (channel, client))
+
+    def removing(
+        self, process: Process, scope: str, channel: str, owner: NodeId, client: str
+    ) -> None:
+        """Before a removal: it ends what this node has seen."""
+        members = process.engine.set_of(scope)
+        birth = self._live_at(members, owner, channel).get(client)
+        if birth is not None:
+            self.journal.removal(scope, owner, 1 << birth)
+
+    def deleting(self, process: Process, scope: str, channel: str) -> None:
+        """Before a deletion: it ends all this node has seen in the channel."""
+        members = process.engine.set_of(scope)
+        for owner, clients in members.by_owner(channel).items():
+            if members.holds(owner):
+                self.journal.removal(scope, owner, sum(1 << b for b in clients.values()))
+
+    def opening(self, process: Process, scope: str) -> None:
+        """Before a scope is opened."""
+        if scope not in self.scopes[process.node]:
+            self._open(process.node, scope)
+
+    def closing(self, process: Process, scope: str) -> None:
+        """Before a scope is closed."""
+        if scope in self.scopes[process.node]:
+            self.scopes[process.node].discard(scope)
+            self._lost(process.node, scope)
+            self.journal.closed(scope, process.node)
+
+    @staticmethod
+    def _live_at(members: MemberSet, owner: NodeId, channel: str) -> dict[str, int]:
+        return dict(members.clients(owner, channel))
+
+    # ---------------------------------------------------------------- after every step
+
+    def after(self, process: Process, effects: list[Effect]) -> None:
+        """Check what this step of this node may have broken."""
+        node = process.node
+        ghosts = False
+        for effect in effects:
+            if isinstance(effect, Changed):
+                if effect.scope in self.scopes[node]:
+                    self._changed(process, effect)
+                    ghosts = True
+            elif isinstance(effect, Exited):
+                self._exited(process, effect)
+            elif isinstance(effect, PeerChanged):
+                (
+                    self.hidden[node].add
+                    if effect.state in ("down", "left")
+                    else self.hidden[node].discard
+                )(effect.node)
+                ghosts = True
+        for scope in self.scopes[node]:
+            self._over_claims(process, scope)
+            if ghosts:
+                self._ghosts(process, scope)
+        self._steps[node] += 1
+        if self._steps[node] % _FULL_EACH == 0:
+            self.full(process)
+
+    def _changed(self, process: Process, effect: Changed) -> None:
+        view = self.listed[effect.scope, process.node]
+        life = self.journal.life(effect.scope, effect.owner)
+        for channel, client, birth, _ in effect.left:
+            if view.pop((channel, effect.owner, client), None) != birth:
+                self.fail(f"node {process.index} un-lists {client} in {channel}, birth {birth}")
+        for channel, client, birth, _ in effect.joined:
+            if not life.added >> birth & 1 or life.keys[birth] != (channel, client):
+                self.fail(f"phantom {client} in {channel}, birth {birth}, on node {process.index}")
+            if view.setdefault((channel, effect.owner, client), birth) != birth:
+                self.fail(f"node {process.index} lists {client} in {channel} twice")
+        for channel, client, birth, _ in effect.updated:
+            if view.get((channel, effect.owner, client)) != birth:
+                self.fail(f"node {process.index} updates {client} in {channel}, which it lists not")
+
+    def _exited(self, process: Process, effect: Exited) -> None:
+        if effect.scope not in self.scopes[process.node]:
+            return  # with its scope: what became of the members is the closer's own doing
+        wrong = self.journal.exit(effect.scope, process.node, (effect.channel, effect.client))
+        if wrong is not None:
+            self.fail(f"node {process.index}: {wrong}")
+
+    def _ghosts(self, process: Process, scope: str) -> None:
+        hidden = self.hidden[process.node]
+        for owner in {owner for _, owner, _ in self.listed[scope, process.node]}:
+            if owner == process.node:
+                continue
+            if owner in hidden:
+                self.fail(f"node {process.index} lists members of {owner[:6]}, which it holds down")
+            if owner not in process.answered:
+                self.fail(
+                    f"node {process.index} lists members of {owner[:6]}, which never answered"
+                )
+
+    def _over_claims(self, process: Process, scope: str) -> None:
+        members = process.engine.set_of(scope)
+        marks = self._marks[scope, process.node]
+        for owner in members.owners():
+            mark = (members.seen(owner), members.sum(owner))
+            if marks.get(owner) == mark:
+                continue
+            marks[owner] = mark
+            seen = _mask(mark[0])
+            live = sum(1 << b for b, _ in self._births(members, owner))
+            life = self.journal.life(scope, owner)
+            if bad := (seen & ~life.added) | (live & ~seen):
+                self.fail(
+                    f"node {process.index} has births {list(bits(bad))} of {owner[:6]}: invented"
+                )
+            if bad := seen & ~live & ~life.removed:
+                self.fail(
+                    f"over-claim: node {process.index} takes {list(bits(bad))} of {owner[:6]} for "
+                    "removed, which nobody removed"
+                )
+            knows = self.journal.knows[scope, process.node]
+            if knows.get(owner, 0) & ~(seen & ~live):
+                self.journal.forgets(scope, process.node, owner)  # purged, and met again
+            knows[owner] = seen & ~live
+        if len(marks) > len(list(members.owners())):
+            for owner in [o for o in marks if not members.holds(o)]:
+                del marks[owner]
+                self.journal.forgets(scope, process.node, owner)
+
+    @staticmethod
+    def _births(members: MemberSet, owner: NodeId) -> Iterator[tuple[int, int]]:
+        _, live = members.live(owner, members.seen(owner))
+        yield from live.items()
+
+    def full(self, process: Process) -> None:
+        """Recompute everything one node holds."""
+        for scope in sorted(self.scopes[process.node]):
+            try:
+                process.engine.set_of(scope).check()
+            except AssertionError as error:
+                self.fail(f"node {process.index}, scope {scope}: {error}")
+            view = self.listed[scope, process.node]
+            for channel in sorted({channel for channel, _, _ in view}):
+                told = sorted((o, c, b) for (ch, o, c), b in view.items() if ch == channel)
+                held = [tuple(m)[:3] for m in process.engine.members(scope, channel)]
+                if told != held:
+                    self.fail(
+                        f"node {process.index}: snapshot and changes differ in {channel}: "
+                        f"told {told}, lists {held}"
+                    )
+
+    # ---------------------------------------------------------------- when the faults stopped
+
+    def unequal(self) -> str | None:
+        """What is not as it must be in the end; None when all is."""
+        running = [p for p in self.world.running() if self.scopes[p.node]]
+        for scope in sorted({s for p in running for s in self.scopes[p.node]}):
+            inside = [p for p in running if scope in self.scopes[p.node]]
+            for process in inside:
+                for owner in inside:
+                    if (wrong := self._wrong(process, owner, scope)) is not None:
+                        return wrong
+                up = {p.node for p in inside}
+                for channel, owner_node, client in self.listed[scope, process.node]:
+                    if owner_node not in up:
+                        return f"node {process.index} lists {client} in {channel} of a dead life"
+        return None
+
+    def _wrong(self, process: Process, owner: Process, scope: str) -> str | None:
+        life = self.journal.life(scope, owner.node)
+        members = process.engine.set_of(scope)
+        who = f"node {process.index} about node {owner.index} in scope {scope}"
+        if not members.holds(owner.node):
+            return f"{who}: not admitted"
+        if owner.node in self.hidden[process.node]:
+            return f"{who}: held down"
+        theirs = owner.engine.set_of(scope)
+        live = sum(1 << b for b, _ in self._births(members, owner.node))
+        if lost := life.certain() & ~live:
+            return f"{who}: lost {list(bits(lost))}"
+        if extra := live & ~life.possible():
+            return f"{who}: resurrected or not yet removed {list(bits(extra))}"
+        if members.seen(owner.node) != theirs.seen(owner.node):
+            return f"{who}: seen {members.seen(owner.node)}, there {theirs.seen(owner.node)}"
+        if members.sum(owner.node) != theirs.sum(owner.node):
+            return f"{who}: sums differ"
+        view = self.listed[scope, process.node]
+        told = {b for (_, node, _), b in view.items() if node == owner.node}
+        want = {b for b in bits(live) if life.keys[b][1] != DECLARATION}
+        if told != want:
+            return f"{who}: lists {sorted(told)}, holds {sorted(want)}"
+        if due := self.journal.exits_due(scope, owner.node):
+            return f"{who}: Exits missing for births {list(bits(due))}"
+        return None
+
+    def final(self) -> None:
+        """All that is too dear for every step, when the world has converged."""
+        if (unequal := self.unequal()) is not None:
+            self.fail(unequal)
+        for process in self.world.running():
+            if self.scopes[process.node]:
+                self.full(process)
+                self._deliveries(process)
+
+    def _deliveries(self, process: Process) -> None:
+        if len(process.delivered) != len(set(process.delivered)):
+            twice = sorted(d for d in set(process.delivered) if process.delivered.count(d) > 1)
+            self.fail(f"node {process.index}: delivered twice: {twice[:3]}")

@@ -1,0 +1,288 @@
+"""One life of a node: an engine, and the driver that performs its effects on invented time."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Final, assert_never
+
+from crdtpubsub.config import Config
+from crdtpubsub.engine.delivery import Route
+from crdtpubsub.engine.effects import (
+    Bind,
+    Changed,
+    Connect,
+    Deliver,
+    Disconnect,
+    Effect,
+    Exited,
+    Greet,
+    Noted,
+    PeerChanged,
+    Send,
+)
+from crdtpubsub.engine.engine import Engine
+from crdtpubsub.engine.events import Event, LinkDrained, LinkLagging, Received, Tick
+from crdtpubsub.engine.outbox import Outbox
+from crdtpubsub.engine.slicing import slices
+from crdtpubsub.errors import WireError
+from crdtpubsub.names import NodeId
+from crdtpubsub.sim.network import Link
+from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag, frame
+from crdtpubsub.wire.messages import (
+    ANYBODY,
+    Ack,
+    Echo,
+    Frame,
+    Header,
+    Message,
+    Publication,
+    RelayedAck,
+    Welcome,
+)
+
+if TYPE_CHECKING:
+    from crdtpubsub.sim.world import World
+
+__all__ = ["CLUSTER", "Process"]
+
+CLUSTER: Final = cluster_tag("sim")
+
+_OUTBOX_BYTES: Final = 4096
+"""So small that small worlds know lagging peers."""
+
+_NEVER: Final = float("inf")
+_TURN_S: Final = 0.0001  # a driver cannot turn its loop more often than this
+_SPINS_MAX: Final = 500
+
+
+class Process:
+    """A running node. What the real driver does with sockets and a clock, this does with a heap."""
+
+    def __init__(
+        self,
+        world: World,
+        index: int,
+        node: NodeId,
+        *,
+        endpoint: str,
+        seeds: tuple[str, ...],
+        config: Config,
+        dice: Random,
+        clock_behind: float = 0.0,
+    ) -> None:
+        self.world = world
+        self.index = index
+        self.node = node
+        self.endpoint = endpoint
+        self.config = config
+        self.clock_behind = clock_behind  # monotonic clocks of two hosts have nothing in common
+        self.running = True
+        self.paused = False
+        self.slept_at: float | None = None  # since when its clock stands still
+        self.links: dict[str, Link] = {}
+        self.answered: set[NodeId] = set()  # lives that answered a frame of mine, or were relayed
+        self.delivered: list[tuple[str, str, bytes]] = []  # (client, channel, payload)
+        self.exits: list[Exited] = []
+        self.changes: list[Changed] = []
+        self.notes: list[Noted] = []
+        self.faulty_frames = 0
+        self.bytes_sent = 0
+        self.frames_sent = 0
+        self.sent: dict[str, int] = {}  # records sent, by kind
+        self._inbox: list[bytes | Event] = []
+        self._links_made = 0
+        self._encoder = Encoder()
+        self._decoder = Decoder()
+        self._tick_at = _NEVER
+        self._spins = 0
+        self._spin_second = 0.0
+        self.engine = Engine(
+            node,
+            name=f"node-{index}",
+            endpoint=endpoint,
+            seeds=seeds,
+            config=config,
+            dice=dice,
+            now=self.clock(),
+        )
+
+    def clock(self) -> float:
+        """What this host's monotonic clock shows."""
+        return self.world.now - self.clock_behind
+
+    # ---------------------------------------------------------------- in
+
+    def feed(self, event: Event) -> int:
+        """Hand one event to the engine, or keep it until the process runs again."""
+        if not self.running:
+            return 0
+        if self.paused:
+            self._inbox.append(event)
+            return 0
+        count = self.engine.handle(event, self.clock())
+        self.perform()
+        return count
+
+    def receive(self, data: bytes) -> None:
+        """A frame arrived at the socket."""
+        if not self.running:
+            return
+        if self.paused:
+            self._inbox.append(data)
+            return
+        try:
+            arrived = self._decoder.decode(data, CLUSTER)
+        except WireError:
+            self.faulty_frames += 1
+            return
+        self._note_answers(arrived)
+        for part in slices(arrived, self.config.slice_births):
+            self.engine.handle(Received(part), self.clock())
+            self.perform()
+
+    def resume(self, *, frames_first: bool) -> None:
+        """Run again. What queued at the socket is read before or after the timers fire."""
+        self.paused = False
+        inbox, self._inbox = self._inbox, []
+        if not frames_first:
+            self._tick_now()
+        for item in inbox:
+            if isinstance(item, bytes):
+                self.receive(item)
+            else:
+                self.feed(item)
+        if frames_first:
+            self._tick_now()
+
+    def tick(self, when: float) -> None:
+        """The deadline for which the world was asked has come."""
+        if when != self._tick_at or not self.running:
+            return  # an earlier one was asked for since
+        self._tick_at = _NEVER
+        if not self.paused:
+            self._tick_now()
+
+    def _tick_now(self) -> None:
+        if self.engine.next_deadline() <= self.clock() + 1e-9:
+            self._guard_against_spinning()
+            self.engine.handle(Tick(), self.clock())
+            self.perform()
+        else:
+            self._ask_for_tick()
+
+    def _guard_against_spinning(self) -> None:
+        second = float(int(self.world.now))
+        if second != self._spin_second:
+            self._spin_second, self._spins = second, 0
+        self._spins += 1
+        if self._spins == _SPINS_MAX:
+            self.world.checks.fail(f"node {self.index} ticks {_SPINS_MAX} times in one second")
+
+    def _note_answers(self, arrived: Frame) -> None:
+        for message in arrived.messages:
+            if isinstance(message, Welcome | Ack | Echo):
+                self.answered.add(arrived.header.sender)
+            elif isinstance(message, RelayedAck) and message.fact is not None:
+                self.answered.add(message.target)
+
+    # ---------------------------------------------------------------- out
+
+    def perform(self) -> None:
+        """Do what the engine asked for since the last time."""
+        effects = self.engine.take()
+        touched: dict[str, Link] = {}
+        for effect in effects:
+            self._perform_one(effect, touched)
+        self.world.checks.after(self, effects)
+        for link in touched.values():
+            self.drain(link)
+        self._ask_for_tick()
+
+    def _perform_one(self, effect: Effect, touched: dict[str, Link]) -> None:
+        match effect:
+            case Send(endpoints, message):
+                self._send(endpoints, message, touched)
+            case Connect(endpoint):
+                if endpoint not in self.links:
+                    link = self.links[endpoint] = Link(self, endpoint, Outbox(_OUTBOX_BYTES))
+                    self.world.dial_later(link, _TURN_S)
+            case Disconnect(endpoint):
+                gone = self.links.pop(endpoint, None)
+                touched.pop(endpoint, None)
+                if gone is not None:
+                    self.world.close(gone)
+            case Greet(endpoint, hello):
+                if (link := self.links.get(endpoint)) is not None and link.peer is not None:
+                    link.outbox.greet(ANYBODY, self._encoder.message(hello))
+                    touched[endpoint] = link
+            case Bind(endpoint, life):
+                if (link := self.links.get(endpoint)) is not None:
+                    link.outbox.bind(life)
+            case Deliver(_, publication, clients):
+                for client in clients:
+                    self.delivered.append((client, publication.channel, publication.payload))
+            case Exited():
+                self.exits.append(effect)
+            case Changed():
+                self.changes.append(effect)
+            case Noted():
+                self.notes.append(effect)
+            case PeerChanged(node, _, state):
+                self.world.say(self.index, f"holds {node[:6]} {state}")
+            case _:
+                assert_never(effect)
+
+    def _send(self, endpoints: tuple[str, ...], message: Message, touched: dict[str, Link]) -> None:
+        record = self._encoder.message(message)
+        kind = type(message).__name__
+        self.sent[kind] = self.sent.get(kind, 0) + 1
+        publication = isinstance(message, Publication)
+        for endpoint in endpoints:
+            link = self.links.get(endpoint)
+            if link is None or link.peer is None:
+                continue  # a link without a connection is skipped
+            lagging = link.outbox.lagging
+            link.outbox.put(record, publication=publication)
+            touched[endpoint] = link
+            if link.outbox.lagging and not lagging:
+                self.world.later(0.0, self.feed, LinkLagging(endpoint))
+
+    def publish(self, route: Route, publication: Publication) -> None:
+        """What the driver's publish does: one record to each owner, my own clients directly."""
+        self.delivered += [
+            (client, publication.channel, publication.payload) for client in route.clients
+        ]
+        touched: dict[str, Link] = {}
+        self._send(route.endpoints, publication, touched)
+        for link in touched.values():
+            self.drain(link)
+
+    def drain(self, link: Link) -> None:
+        """Pack what is queued into frames and send them, unless the peer reads nothing."""
+        if link.stalled or link.peer is None:
+            return
+        outbox = link.outbox
+        while (drawn := outbox.draw(self.config.frame_bytes)) is not None:
+            to, records = drawn
+            header = Header(CLUSTER, self.node, to, outbox.link, outbox.number())
+            data = frame(self._encoder.header(header), records)
+            self.bytes_sent += len(data)
+            self.frames_sent += 1
+            self.world.send(link, data)
+        if outbox.lagging:
+            outbox.lagging = False
+            self.world.later(0.0, self.feed, LinkDrained(link.endpoint))
+
+    def connected(self, link: Link, peer: Process) -> int:
+        """A handshake is done: a new connection, counted from the first this life made."""
+        self._links_made += 1
+        link.peer, link.redial_s, link.last_arrival = peer, 0.1, self.world.now
+        link.outbox.connected(self._links_made)
+        return self._links_made
+
+    def _ask_for_tick(self) -> None:
+        due = self.engine.next_deadline() + self.clock_behind
+        due = max(due, self.world.now + _TURN_S)
+        if due < self._tick_at:
+            self._tick_at = due
+            self.world.at(due, self.tick, due)
