@@ -80,7 +80,7 @@ class Delta:
             lower = upper
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
     """What a write or a merge did to the memberships of one owner. Declarations are not here."""
 
@@ -88,6 +88,8 @@ class Change:
     joined: list[Row] = field(default_factory=list)
     removed: list[Row] = field(default_factory=list)
     updated: list[Row] = field(default_factory=list)
+    births_met: int = 0
+    """How often a newer birth took the place of an older one of the same client."""
     touched: bool = False
     """Whether anything at all is different now: memberships, declarations or births seen."""
 

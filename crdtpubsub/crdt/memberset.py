@@ -149,12 +149,17 @@ class MemberSet:
         """Every channel that somebody held is in or has declared."""
         return self._by_channel.keys()
 
-    def by_owner(self, channel: str) -> Mapping[NodeId, Mapping[str, int]]:
+    def by_owner(self, channel: str) -> dict[NodeId, Mapping[str, int]]:
         """Owner -> client id -> birth in `channel`. Declarations are the client id `''`.
 
-        A live view: read it under the lock. It may still show a detached owner: check `holds`.
+        The inner mappings are live views: read them under the lock.
         """
-        return self._by_channel.get(channel, _NOBODY)
+        return {
+            owner: clients
+            for owner, clients in self._by_channel.get(channel, _NOBODY).items()
+            # By identity: what a detached owner left behind is not shown when it returns.
+            if (held := self._owners.get(owner)) and held.channels.get(channel) is clients
+        }
 
     def clients(self, owner: NodeId, channel: str) -> Mapping[str, int]:
         """Client id -> birth of one owner in one channel. A live view."""
@@ -254,7 +259,9 @@ class MemberSet:
             return Change(delta.owner)
         mine = delta.owner == self.me
         if mine and top(delta.runs) > self._next:
-            raise Claimed(f"births up to {top(delta.runs) - 1}; the last minted is {self._next - 1}")
+            raise Claimed(
+                f"births up to {top(delta.runs) - 1}; the last minted is {self._next - 1}"
+            )
         runs = self._admissible(held.seen, delta.runs)
         seen_before = held.seen
         seen = union(seen_before, runs)
@@ -269,8 +276,7 @@ class MemberSet:
         except BaseException:
             self._rebuild(held)
             raise
-        if change and not change.touched:
-            return Change(change.owner, change.joined, change.removed, change.updated, True)
+        change.touched = change.touched or bool(change)
         return change
 
     def _merge_entries(self, held: Owner, delta: Delta, runs: Runs, change: Change) -> None:
@@ -293,6 +299,7 @@ class MemberSet:
                     # The owner minted the larger one after the smaller had ended.
                     if current > birth:
                         continue
+                    change.births_met += 1
                     self._drop(held, current, change)
                 self._insert(held, channel, client, birth, delta.extras.get(birth, PLAIN), change)
                 mine = held.channels[channel]

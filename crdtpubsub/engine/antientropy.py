@@ -70,7 +70,12 @@ class AntiEntropy:
     """The gossip of one scope."""
 
     def __init__(
-        self, scope: str, members: MemberSet, config: Config, dice: Dice, count_path: Callable[[str], None]
+        self,
+        scope: str,
+        members: MemberSet,
+        config: Config,
+        dice: Dice,
+        count_path: Callable[[str], None],
     ) -> None:
         self.scope = scope
         self.members = members
@@ -141,7 +146,7 @@ class AntiEntropy:
 
     def round(self, covered: Sequence[NodeId], peer: NodeId) -> Rows:
         """What to say in this round to `peer`: the root alone, or rows if something is dirty."""
-        dirty = [owner for owner, waiting in self._dirty.items() if peer in waiting]
+        dirty = self.dirty_for(peer)
         if dirty:
             return self.say(covered, also=dirty, reply=False)
         return Rows(self.scope, self.root(covered), None, reply=False)
@@ -164,7 +169,7 @@ class AntiEntropy:
         equal = True
         up = set(covered)
         named = {row.owner for row in rows.rows or ()}
-        for owner in [o for o, waiting in self._dirty.items() if sender in waiting]:
+        for owner in self.dirty_for(sender):
             if owner not in named and rows.reply:
                 self._agree(owner, sender)  # it does not hold that life: nothing to repair there
         for row in rows.rows or ():
@@ -256,11 +261,11 @@ class AntiEntropy:
 
     def answered(self, deltas: Deltas, sender: NodeId, now: float) -> list[Message]:
         """Progress of a pull, after its deltas were merged; what is left is asked for again."""
-        for owner, pulling in self._pulls.items():
-            if pulling.id == deltas.answers and pulling.peer == sender:
-                break
-        else:
-            return []
+        asked = [o for o, p in self._pulls.items() if (p.id, p.peer) == (deltas.answers, sender)]
+        if not asked:
+            return []  # it came too late: the pull has moved on
+        owner = asked[0]
+        pulling = self._pulls[owner]
         pulling.progress_at = now
         if deltas.more:
             return []  # the rest of the answer is on its way
@@ -314,9 +319,13 @@ class AntiEntropy:
         if not waiting:
             del self._dirty[owner]
 
+    def dirty_for(self, peer: NodeId) -> list[NodeId]:
+        """The down lives that `peer` has not yet agreed about."""
+        return [owner for owner, waiting in self._dirty.items() if peer in waiting]
+
     def is_dirty_for(self, peer: NodeId) -> bool:
         """Whether the next round with `peer` must say rows."""
-        return any(peer in waiting for waiting in self._dirty.values())
+        return bool(self.dirty_for(peer))
 
     def _agree(self, owner: NodeId, peer: NodeId) -> None:
         waiting = self._dirty.get(owner)

@@ -139,14 +139,5 @@ class Noted:
 
 
 Effect = (
-    Connect
-    | Disconnect
-    | Greet
-    | Bind
-    | Send
-    | Deliver
-    | Exited
-    | Changed
-    | PeerChanged
-    | Noted
+    Connect | Disconnect | Greet | Bind | Send | Deliver | Exited | Changed | PeerChanged | Noted
 )

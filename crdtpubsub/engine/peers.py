@@ -10,7 +10,16 @@ from typing import Final
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Fact
 
-__all__ = ["TRANSITIONS", "AddressBook", "Candidate", "Inbound", "Link", "Peer", "PeerState", "Sign"]
+__all__ = [
+    "TRANSITIONS",
+    "AddressBook",
+    "Candidate",
+    "Inbound",
+    "Link",
+    "Peer",
+    "PeerState",
+    "Sign",
+]
 
 
 class PeerState(StrEnum):
@@ -71,7 +80,7 @@ class Peer:
     down_since: float = 0.0
     greeted_at: float = -1e9
     relayed_by: NodeId | None = None  # who last brought an answer of it
-    refused: bool = False  # its endpoint refused me since my last link to it was up
+    refused_by: set[NodeId] = field(default_factory=set)  # since my last link to it was up
     refusal_exempt: bool = False  # it answered through others meanwhile: a firewall, not a death
     replaced: bool = False  # another life answers at its endpoint
     last_helped: dict[NodeId, float] = field(default_factory=dict)

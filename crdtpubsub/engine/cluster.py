@@ -1,0 +1,278 @@
+"""The lives this node knows and the links it has: tables, admission, state changes.
+
+`Introduction` and `Liveness` work on this; the engine listens to what it says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from crdtpubsub.config import Config
+from crdtpubsub.engine.detector import Detector
+from crdtpubsub.engine.dice import Dice
+from crdtpubsub.engine.effects import (
+    Cause,
+    Connect,
+    Disconnect,
+    Effect,
+    Greet,
+    Noted,
+    PeerChanged,
+    Send,
+)
+from crdtpubsub.engine.peers import AddressBook, Candidate, Inbound, Link, Peer, PeerState, Sign
+from crdtpubsub.names import NodeId
+from crdtpubsub.wire.messages import Accuse, Fact, Facts, Message, Opinion
+
+__all__ = ["Cluster", "Listener"]
+
+
+class Listener(Protocol):
+    """What the engine wants to know."""
+
+    def admitted(self, peer: Peer) -> None:
+        """A life is held from now on, and listed."""
+
+    def state_changed(self, peer: Peer, *, was_up: bool, cause: Cause) -> None:
+        """Its state moved; it may be listed now, or hidden."""
+
+    def link_changed(self, peer: Peer, now: float) -> None:
+        """My link to it came up or went."""
+
+    def fact_changed(self, peer: Peer, old: Fact, now: float) -> None:
+        """It said something new of itself."""
+
+    def purged(self, life: NodeId, cause: Cause) -> None:
+        """It is forgotten, as if never met."""
+
+
+class Cluster:
+    """Who is who. Effects go to `out`, in order."""
+
+    def __init__(
+        self, fact: Fact, seeds: tuple[str, ...], config: Config, dice: Dice, listener: Listener
+    ) -> None:
+        self.me = fact
+        self.seeds = seeds
+        self.config = config
+        self.dice = dice
+        self.listener = listener
+        self.out: list[Effect] = []
+        self.counters: Counter[str] = Counter()
+        self.detector = Detector(config, dice)
+        self.peers: dict[NodeId, Peer] = {}
+        self.links: dict[str, Link] = {}
+        self.aliases: dict[str, NodeId] = {}  # a seed's address -> the life found there
+        self.mine: set[str] = {fact.endpoint}  # addresses that turned out to be my own
+        self.candidates: dict[NodeId, Candidate] = {}
+        self.left: dict[NodeId, float] = {}  # said goodbye: remembered until then
+        self.book = AddressBook(config.address_book_max)
+        self.inbound = Inbound()
+        self.refuted_at = float("-inf")
+
+    # ---------------------------------------------------------------- reading
+
+    def listed(self, life: NodeId) -> bool:
+        """Whether members of that life are shown."""
+        if life == self.me.node:
+            return True
+        peer = self.peers.get(life)
+        return peer is not None and peer.up
+
+    def link_of(self, life: NodeId) -> str | None:
+        """The endpoint of my working link to that life, if there is one."""
+        peer = self.peers.get(life)
+        return peer.endpoint if peer is not None and peer.linked else None
+
+    def up(self) -> list[NodeId]:
+        """The lives held alive or suspect, sorted; mine is not among them."""
+        return sorted(life for life, peer in self.peers.items() if peer.up)
+
+    def reachable(self) -> list[Peer]:
+        """The same, as far as my own links reach, sorted."""
+        return [self.peers[life] for life in self.up() if self.peers[life].linked]
+
+    # ---------------------------------------------------------------- saying
+
+    def send(self, lives: Iterable[NodeId], message: Message) -> None:
+        """Say it to each that my links reach."""
+        endpoints = sorted(e for e in map(self.link_of, lives) if e is not None)
+        if endpoints:
+            self.out.append(Send(tuple(endpoints), message))
+
+    def tell_all(self, message: Message) -> None:
+        """Say it to every life that is up and linked."""
+        self.send((peer.node for peer in self.reachable()), message)
+
+    def greet(self, endpoint: str, to: NodeId, message: Message) -> None:
+        """Say it in a frame of its own."""
+        self.out.append(Greet(endpoint, to, message))
+
+    def count(self, path: str) -> None:
+        """A rare path was taken."""
+        self.counters[path] += 1
+
+    def noted(self, what: str, about: str) -> None:
+        """Count and report something unusual."""
+        self.counters[what] += 1
+        self.out.append(Noted(what, about))
+
+    def raise_incarnation(self, *, scopes: tuple[str, ...] | None = None) -> None:
+        """Say something new of myself, to everybody."""
+        self.me = replace(
+            self.me,
+            incarnation=self.me.incarnation + 1,
+            scopes=self.me.scopes if scopes is None else scopes,
+        )
+        self.tell_all(Facts((self.me,)))
+
+    # ---------------------------------------------------------------- links
+
+    def connect(self, endpoint: str) -> Link | None:
+        """The link to `endpoint`, dialled if there is none; None if that is this node itself."""
+        if endpoint in self.mine:
+            return None
+        link = self.links.get(endpoint)
+        if link is None:
+            link = self.links[endpoint] = Link(endpoint)
+            self.out.append(Connect(endpoint))
+        return link
+
+    def disconnect(self, endpoint: str) -> None:
+        """Drop the link, unless it is to a seed: those are dialled for ever."""
+        if endpoint in self.seeds and endpoint not in self.aliases and endpoint not in self.mine:
+            return
+        if self.links.pop(endpoint, None) is not None:
+            self.out.append(Disconnect(endpoint))
+
+    def disconnect_if_idle(self, endpoint: str) -> None:
+        """Drop the link if no life held and no candidate is dialled there."""
+        wanted = any(p.endpoint == endpoint for p in self.peers.values()) or any(
+            c.fact is not None and c.fact.endpoint == endpoint for c in self.candidates.values()
+        )
+        if not wanted:
+            self.disconnect(endpoint)
+
+    # ---------------------------------------------------------------- lives
+
+    def hear_of(self, fact: Fact | None, node: NodeId, said_by: NodeId, now: float) -> None:
+        """Somebody named a life: hearsay makes a candidate at most, and lists nobody."""
+        if node in self.left or node == self.me.node:
+            return
+        peer = self.peers.get(node)
+        if peer is not None:
+            if peer.state is PeerState.DOWN and now - peer.last_helped.get(said_by, -1e9) > 1.0:
+                peer.last_helped[said_by] = now
+                self.candidates[node] = Candidate(node, peer.fact, said_by, now)
+            return
+        if node in self.candidates:
+            known = self.candidates[node]
+            known.fact = known.fact or fact
+            return
+        if len(self.candidates) >= self.config.candidates_max:
+            self.counters["candidates_refused"] += 1
+            return
+        # The dial comes first; when it stays unanswered, who said it is asked to probe.
+        delay_s = self.config.hello_interval_s if fact is not None else 0.0
+        self.candidates[node] = Candidate(node, fact, said_by, now + delay_s)
+        if fact is not None:
+            self.connect(fact.endpoint)
+
+    def verified(self, fact: Fact, now: float, *, relayed_by: NodeId | None = None) -> None:
+        """Something of mine came back from that life: admit it, or hold it alive again."""
+        if fact.node in self.left or fact.node == self.me.node:
+            return
+        self.candidates.pop(fact.node, None)
+        peer = self.peers.get(fact.node)
+        if peer is None:
+            peer = self.peers[fact.node] = Peer(fact.node, fact)
+            self.book.discard(fact.endpoint)
+            self.connect(fact.endpoint)
+            if relayed_by is not None:
+                self.counters["relay_admitted"] += 1
+            self.listener.admitted(peer)
+            self.out.append(PeerChanged(peer.node, peer.name, str(peer.state)))
+        self.learn(peer, fact, now)
+        if relayed_by is not None:
+            peer.relayed_by = relayed_by
+            peer.refusal_exempt = peer.refusal_exempt or not peer.linked
+        peer.refused_by.clear()
+        peer.replaced = peer.replaced and relayed_by is not None
+        self.detector.clear(peer.node)
+        self.move(peer, Sign.VERIFIED, now)
+
+    def learn(self, peer: Peer, fact: Fact, now: float) -> None:
+        """A life's own words about itself; the newest hold."""
+        old = peer.fact
+        if fact.incarnation <= old.incarnation:
+            return
+        peer.fact = fact
+        if fact.endpoint != old.endpoint:
+            peer.linked = False
+            self.connect(fact.endpoint)
+            self.disconnect_if_idle(old.endpoint)
+        self.listener.fact_changed(peer, old, now)
+
+    def move(self, peer: Peer, sign: Sign, now: float) -> None:
+        """Let a sign act on a peer, and tell everybody who must know."""
+        was_up, before = peer.up, peer.state
+        if not peer.sign(sign):
+            return
+        if peer.state is PeerState.SUSPECT:
+            self.detector.suspect(peer.node, now, nodes=len(self.up()) + 1)
+            self.tell_all(Accuse(peer.node, peer.fact.incarnation, Opinion.SUSPECT))
+        elif peer.state is PeerState.DOWN:
+            self._went_down(peer, sign, now)
+        elif peer.state is PeerState.ALIVE and before is PeerState.DOWN:
+            self.counters["returned"] += 1
+        if peer.up != was_up:
+            cause = Cause.NODE_UP if peer.up else Cause.NODE_DOWN
+            self.listener.state_changed(peer, was_up=was_up, cause=cause)
+        self.out.append(PeerChanged(peer.node, peer.name, str(peer.state)))
+
+    def _went_down(self, peer: Peer, sign: Sign, now: float) -> None:
+        self.detector.clear(peer.node)
+        peer.down_since = now
+        self.unlink(peer, now)
+        link = self.links.get(peer.endpoint)
+        if link is not None and link.life in (None, peer.node):
+            link.up = False
+            link.hello_at = now  # greeted until it answers or is forgotten
+        if sign is not Sign.SLEPT:
+            self.tell_all(Accuse(peer.node, peer.fact.incarnation, Opinion.DOWN))
+
+    def unlink(self, peer: Peer, now: float) -> None:
+        """My link to it no longer works."""
+        if peer.linked:
+            peer.linked = False
+            self.listener.link_changed(peer, now)
+
+    def goodbye(self, life: NodeId, now: float) -> None:
+        """The life itself said that it ends."""
+        self.left[life] = now + self.config.goodbye_kept_s
+        candidate = self.candidates.pop(life, None)
+        peer = self.peers.get(life)
+        if peer is not None:
+            self.move(peer, Sign.GOODBYE, now)
+            self.purge(peer, remember=False)
+        elif candidate is not None and candidate.fact is not None:
+            self.disconnect_if_idle(candidate.fact.endpoint)
+
+    def purge(self, peer: Peer, *, remember: bool) -> None:
+        """Forget a life, here and now and as if never met; perhaps keep its address."""
+        self.counters["purged"] += 1
+        del self.peers[peer.node]
+        self.candidates.pop(peer.node, None)
+        for alias in [a for a, life in self.aliases.items() if life == peer.node]:
+            del self.aliases[alias]
+            self.connect(alias)
+        self.detector.forget(peer.node)
+        self.inbound.forget(peer.node)
+        self.disconnect_if_idle(peer.endpoint)
+        if remember and peer.endpoint not in self.links:
+            self.book.add(peer.endpoint)
+        left = peer.state is PeerState.LEFT
+        self.listener.purged(peer.node, Cause.OP if left else Cause.NODE_DOWN)

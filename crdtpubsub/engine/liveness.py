@@ -1,0 +1,266 @@
+"""Who is still there: probes, helpers, accusations, refusals, forgetting.
+
+    A -> T   PROBE(nonce)                    every probe interval, one peer in turn
+    T -> A   ACK(nonce)
+    no answer in time:
+    A -> H   PROBE_FOR(nonce, T)             to three helpers, those with a link to T first
+    H -> T   PROBE(own nonce) ; T -> H ACK
+    H -> A   RELAYED_ACK(nonce, T, fact)     or none, with what H's own connection said
+
+Only my own probes, unanswered directly and through others, make a life suspect or down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crdtpubsub.engine.cluster import Cluster
+from crdtpubsub.engine.peers import Peer, PeerState, Sign
+from crdtpubsub.names import NodeId
+from crdtpubsub.wire.messages import Accuse, Ack, Fact, Probe, ProbeFor, RelayedAck
+
+__all__ = ["Liveness"]
+
+GOSSIPED_FACTS = 6
+CANDIDATE_SILENCES_MAX = 3
+ACCUSED_PROBE_S = 0.5
+RELAYS_MAX = 1024
+
+
+@dataclass(slots=True)
+class _Relay:
+    asker: NodeId
+    nonce: int
+    target: NodeId
+    ends: float
+
+
+class Liveness:
+    """Turns silence, answers and refusals into signs."""
+
+    def __init__(self, cluster: Cluster, now: float) -> None:
+        self._cluster = cluster
+        self._detector = cluster.detector
+        self._probe_at = now + cluster.config.probe_interval_s * cluster.dice.random()
+        self._relays: dict[int, _Relay] = {}  # my nonce -> for whom
+        self._candidate_nonces: dict[int, NodeId] = {}
+        self._accused_at: dict[NodeId, float] = {}
+        self._housekeeping_at = now
+
+    # ---------------------------------------------------------------- probing
+
+    def probe(self, peer: Peer, now: float) -> None:
+        """Ask a life whether it is there; without a link, through others at once."""
+        nonce = self._detector.probe(peer.node, now)
+        if nonce is None:
+            return
+        if peer.linked:
+            self._cluster.send([peer.node], Probe(nonce, self._some_facts(peer.node)))
+        else:
+            self._detector.ask_others_now(peer.node, now)
+
+    def _some_facts(self, but: NodeId) -> tuple[Fact, ...]:
+        cluster = self._cluster
+        lives = [life for life in cluster.up() if life != but]
+        some = cluster.dice.sample(lives, min(GOSSIPED_FACTS, len(lives)))
+        return tuple(cluster.peers[life].fact for life in sorted(some))
+
+    def _ask_others(self, nonce: int, target: NodeId) -> None:
+        """Those that lately brought an answer of it first: at a bridge, chance rarely finds it."""
+        cluster = self._cluster
+        peer = cluster.peers.get(target)
+        helpers = [p.node for p in cluster.reachable() if p.node != target]
+        chosen: list[NodeId] = []
+        if peer is not None and peer.relayed_by in helpers:
+            chosen.append(peer.relayed_by)
+        rest = [life for life in helpers if life not in chosen]
+        wanted = max(cluster.config.indirect_probes - len(chosen), 0)
+        chosen += cluster.dice.sample(rest, min(wanted, len(rest)))
+        if chosen:
+            cluster.counters["indirect"] += 1
+            cluster.send(chosen, ProbeFor(nonce, target))
+
+    # ---------------------------------------------------------------- what others say
+
+    def on_probe(self, probe: Probe, sender: NodeId, now: float) -> None:
+        """Answer; and hear of whom it knows."""
+        self._cluster.send([sender], Ack(probe.nonce, self._cluster.me))
+        for fact in probe.facts:
+            self._cluster.hear_of(fact, fact.node, sender, now)
+
+    def on_ack(self, ack: Ack, sender: NodeId, now: float) -> None:
+        """A probe of mine came back: for me, or for somebody I help."""
+        cluster = self._cluster
+        if ack.fact.node != sender:
+            return
+        relay = self._relays.pop(ack.nonce, None)
+        if relay is not None and relay.target == sender:
+            cluster.send([relay.asker], RelayedAck(relay.nonce, sender, ack.fact))
+        elif self._detector.answered(ack.nonce, now, direct=True) != sender:
+            return  # late, or never asked
+        cluster.verified(ack.fact, now)
+
+    def on_probe_for(self, request: ProbeFor, sender: NodeId, now: float) -> None:
+        """Probe in somebody's place."""
+        cluster = self._cluster
+        peer = cluster.peers.get(request.target)
+        if peer is None or len(self._relays) >= RELAYS_MAX:
+            cluster.send([sender], RelayedAck(request.nonce, request.target, None))
+            return
+        if cluster.me.node in peer.refused_by:
+            cluster.send([sender], RelayedAck(request.nonce, request.target, None, refused=True))
+            return
+        nonce = cluster.dice.getrandbits(63) | 1
+        ends = now + cluster.config.probe_timeout_max_s
+        self._relays[nonce] = _Relay(sender, request.nonce, request.target, ends)
+        cluster.send([request.target], Probe(nonce))
+
+    def on_relayed_ack(self, answer: RelayedAck, sender: NodeId, now: float) -> None:
+        """A helper's answer; its word that the target answered *it* just now is what counts."""
+        cluster = self._cluster
+        peer = cluster.peers.get(answer.target)
+        if answer.fact is None:
+            if answer.refused and peer is not None:
+                self._refused_too(peer, sender, now)
+            return
+        if answer.fact.node != answer.target:
+            return
+        wanted = self._candidate_nonces.pop(answer.nonce, None)
+        asked = wanted or self._detector.answered(answer.nonce, now, direct=False)
+        if asked == answer.target:
+            cluster.verified(answer.fact, now, relayed_by=sender)
+
+    def on_accuse(self, accuse: Accuse, sender: NodeId, now: float) -> None:
+        """Hearsay: refute it if it is about me, else look for myself. Never adopted."""
+        cluster = self._cluster
+        if accuse.target == cluster.me.node:
+            if accuse.incarnation >= cluster.me.incarnation and now - cluster.refuted_at >= 1.0:
+                cluster.refuted_at = now
+                cluster.counters["refuted"] += 1
+                self._detector.unwell()
+                cluster.raise_incarnation()
+            return
+        peer = cluster.peers.get(accuse.target)
+        if peer is None or accuse.incarnation < peer.fact.incarnation:
+            return
+        self._detector.confirm(accuse.target, sender)
+        last = self._accused_at.get(accuse.target, float("-inf"))
+        if peer.up and now - last >= ACCUSED_PROBE_S:
+            self._accused_at[accuse.target] = now
+            self.probe(peer, now)
+
+    # ---------------------------------------------------------------- what the connection says
+
+    def link_lost(self, life: NodeId | None, now: float) -> None:
+        """A connection broke: look at once."""
+        peer = None if life is None else self._cluster.peers.get(life)
+        if peer is not None and peer.up:
+            self.probe(peer, now)
+
+    def refused(self, endpoint: str, now: float) -> None:
+        """Nobody listens where a link of mine was a moment ago."""
+        cluster = self._cluster
+        cluster.book.refused(endpoint)
+        for peer in [p for p in cluster.peers.values() if p.endpoint == endpoint and p.up]:
+            if peer.linked or peer.refusal_exempt:
+                continue
+            peer.refused_by.add(cluster.me.node)
+            cluster.move(peer, Sign.REFUSED, now)
+            self.probe(peer, now)
+            self._detector.ask_others_now(peer.node, now)
+            for nonce, relay in list(self._relays.items()):
+                if relay.target == peer.node:
+                    del self._relays[nonce]
+                    no = RelayedAck(relay.nonce, relay.target, None, refused=True)
+                    cluster.send([relay.asker], no)
+            others = [p for p in cluster.reachable() if p.node != peer.node]
+            if not others or len(peer.refused_by) > 1:
+                cluster.move(peer, Sign.REFUSED_TWICE, now)
+
+    def _refused_too(self, peer: Peer, by: NodeId, now: float) -> None:
+        peer.refused_by.add(by)
+        if self._cluster.me.node in peer.refused_by and not peer.refusal_exempt:
+            self._cluster.move(peer, Sign.REFUSED_TWICE, now)
+
+    # ---------------------------------------------------------------- time
+
+    def slept(self, now: float) -> None:
+        """This node was away for longer than a suspicion: nobody is verified any more."""
+        for life in self._cluster.up():
+            self._cluster.move(self._cluster.peers[life], Sign.SLEPT, now)
+        for link in self._cluster.links.values():
+            link.hello_at = now
+
+    def tick(self, now: float) -> None:
+        """Probe the next, follow up the unanswered, forget the long gone."""
+        cluster = self._cluster
+        if now >= self._probe_at:
+            late_s = now - self._probe_at
+            if late_s > cluster.config.probe_interval_s:
+                self._detector.unwell()  # my own clockwork lags: accuse with more patience
+            self._probe_at = now + cluster.config.probe_interval_s
+            target = self._detector.next_target(cluster.up())
+            suspects = [p.node for p in cluster.peers.values() if p.state is PeerState.SUSPECT]
+            for life in dict.fromkeys([*([target] if target else []), *suspects]):
+                self.probe(cluster.peers[life], now)
+        due = self._detector.due(now)
+        for nonce, target in due.indirect:
+            self._ask_others(nonce, target)
+        for target in due.failed:
+            if (peer := cluster.peers.get(target)) is not None:
+                cluster.move(peer, Sign.PROBE_FAILED, now)
+        for target in due.expired:
+            if (peer := cluster.peers.get(target)) is not None:
+                cluster.move(peer, Sign.EXPIRED, now)
+        if now >= self._housekeeping_at:
+            self._housekeeping_at = now + 0.2
+            self._house_keeping(now)
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        relays = min((r.ends for r in self._relays.values()), default=float("inf"))
+        return min(
+            self._probe_at,
+            self._detector.next_deadline(),
+            max(relays, self._housekeeping_at),
+            self._housekeeping_at + 0.3,
+        )
+
+    def _house_keeping(self, now: float) -> None:
+        cluster = self._cluster
+        for nonce, relay in list(self._relays.items()):
+            if now >= relay.ends:
+                del self._relays[nonce]
+                peer = cluster.peers.get(relay.target)
+                refused = peer is not None and cluster.me.node in peer.refused_by
+                no = RelayedAck(relay.nonce, relay.target, None, refused)
+                cluster.send([relay.asker], no)
+        for candidate in list(cluster.candidates.values()):
+            if now >= candidate.probe_at:
+                self._probe_candidate(candidate.node, now)
+        for life in [life for life, until in cluster.left.items() if now >= until]:
+            del cluster.left[life]
+        for peer in [p for p in cluster.peers.values() if p.state is PeerState.DOWN]:
+            after_s = cluster.config.forget_after_s
+            if peer.replaced:
+                after_s = cluster.config.suspicion_min_s(len(cluster.peers) + 1)
+            if now - peer.down_since >= after_s:
+                cluster.purge(peer, remember=True)
+                self._accused_at.pop(peer.node, None)
+
+    def _probe_candidate(self, life: NodeId, now: float) -> None:
+        cluster = self._cluster
+        candidate = cluster.candidates[life]
+        if candidate.silences >= CANDIDATE_SILENCES_MAX:
+            del cluster.candidates[life]
+            for nonce in [n for n, c in self._candidate_nonces.items() if c == life]:
+                del self._candidate_nonces[nonce]
+            if candidate.fact is not None:
+                cluster.disconnect_if_idle(candidate.fact.endpoint)
+            return
+        candidate.silences += 1
+        candidate.probe_at = now + cluster.config.hello_interval_s
+        if candidate.said_by is not None:
+            nonce = cluster.dice.getrandbits(63) | 1
+            self._candidate_nonces[nonce] = life
+            cluster.send([candidate.said_by], ProbeFor(nonce, life))

@@ -1,0 +1,32 @@
+"""One open scope: a set, its gossip, its routes. A shard would be one more of these."""
+
+from __future__ import annotations
+
+from crdtpubsub.crdt.intervals import Runs, from_births
+from crdtpubsub.crdt.memberset import MemberSet
+from crdtpubsub.engine.antientropy import AntiEntropy
+from crdtpubsub.engine.cluster import Cluster
+from crdtpubsub.engine.delivery import Router
+from crdtpubsub.engine.dice import Dice
+from crdtpubsub.names import NodeId
+
+__all__ = ["ScopeState"]
+
+
+class ScopeState:
+    """An overlay this node takes part in."""
+
+    def __init__(self, scope: str, members: MemberSet, cluster: Cluster, dice: Dice) -> None:
+        self.scope = scope
+        self.members = members
+        self.gossip = AntiEntropy(scope, members, cluster.config, dice, cluster.count)
+        self.router = Router(members, cluster.listed, cluster.link_of)
+        self.flush_at = float("-inf")
+        self.equal_stamp: dict[NodeId, int] = {}  # peer -> the last AskRows it answered equally
+
+    def observed(self, channel: str) -> list[tuple[NodeId, Runs]]:
+        """The births of a channel by owner, of down ones too, sorted."""
+        return [
+            (owner, from_births(clients.values()))
+            for owner, clients in sorted(self.members.by_owner(channel).items())
+        ]
