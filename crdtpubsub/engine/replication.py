@@ -1,0 +1,417 @@
+"""The open scopes: local writes, gossip out and in, and what the cluster's life means for them."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from crdtpubsub.config import Config
+from crdtpubsub.crdt.delta import Change
+from crdtpubsub.crdt.memberset import Claimed, MemberSet, Owner
+from crdtpubsub.engine import events as ev
+from crdtpubsub.engine.cluster import Cluster
+from crdtpubsub.engine.dice import Dice
+from crdtpubsub.engine.effects import Cause, Changed, Deliver, Exited
+from crdtpubsub.engine.peers import Peer
+from crdtpubsub.engine.relay import Relay
+from crdtpubsub.engine.scopes import ScopeState
+from crdtpubsub.names import DEFAULT_SCOPE, NodeId
+from crdtpubsub.wire import messages as msg
+from crdtpubsub.wire.messages import Fact, Message
+
+__all__ = ["Replication"]
+
+
+class Replication:
+    """Every open scope of this life, and who must hear of what in it."""
+
+    def __init__(
+        self,
+        fact: Fact,
+        seeds: tuple[str, ...],
+        config: Config,
+        dice: Dice,
+        now: float,
+        relay: Relay,
+    ) -> None:
+        self.me = fact.node
+        self.config = config
+        self.watched = True
+        self.cluster = Cluster(fact, seeds, config, dice, self)
+        self.scopes: dict[str, ScopeState] = {}
+        self._dice = dice
+        self._relay = relay
+        self._next_births: dict[str, int] = {}  # of closed scopes: a life never mints twice
+        self._sweeping: list[tuple[MemberSet, Owner]] = []
+        self._last_stamp = 0
+        self._now = now
+        self._open(DEFAULT_SCOPE)
+        self._gossip_at = now + self._gossip_pause_s()
+
+    # ---------------------------------------------------------------- time
+
+    @property
+    def busy(self) -> bool:
+        """Whether the memory of purged lives waits to be freed."""
+        return bool(self._sweeping)
+
+    def tick(self, now: float) -> None:
+        """Pushes that are due, pulls that got stuck, a round, a slice of sweeping."""
+        self._now = now
+        for _, state in sorted(self.scopes.items()):
+            if state.gossip.pending and now >= state.flush_at:
+                self.flush(state, now)
+            for peer, message in state.gossip.moved(now, self._view(state)):
+                self.cluster.send([peer], message)
+        if now >= self._gossip_at:
+            self._gossip_round(now)
+        self._sweep()
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        flushes = [s.flush_at for s in self.scopes.values() if s.gossip.pending]
+        return min([self._gossip_at, *flushes])
+
+    # ---------------------------------------------------------------- local writes
+
+    def join(self, event: ev.Join, now: float) -> int:
+        """My client becomes a member, or its membership changes."""
+        state = self.scopes[event.scope]
+        change, births = state.members.join(
+            event.channel, event.client, group=event.group, meta=event.meta
+        )
+        self._written(state, change, births, now)
+        return len(change.joined)
+
+    def leave(self, event: ev.Leave, now: float) -> int:
+        """One membership ends, whoever owns it."""
+        state = self.scopes[event.scope]
+        birth = state.members.clients(event.owner, event.channel).get(event.client)
+        if birth is None:
+            return 0
+        change, births = state.members.remove(event.owner, (birth, birth + 1))
+        self._written(state, change, births, now, by_client=event.by_client)
+        return len(change.removed)
+
+    def delete_channel(self, event: ev.DeleteChannel, now: float) -> int:
+        """Every observed membership and declaration of the channel ends."""
+        state = self.scopes[event.scope]
+        ended = 0
+        for owner, births in state.observed(event.channel):
+            change, removed = state.members.remove(owner, births)
+            self._written(state, change, removed, now)
+            ended += len(change.removed)
+        return ended
+
+    def _written(
+        self,
+        state: ScopeState,
+        change: Change,
+        births: tuple[int, ...],
+        now: float,
+        *,
+        by_client: bool = False,
+    ) -> None:
+        self._apply(state, change, by_client=by_client)
+        state.gossip.push(change.owner, births)
+        if now >= state.flush_at:
+            self.flush(state, now)
+
+    def _apply(self, state: ScopeState, change: Change, *, by_client: bool = False) -> None:
+        """After every write and every merge: who must be told, whatever way the news came."""
+        if not change.touched:
+            return
+        owner = change.owner
+        state.router.touched(row[0] for row in change.joined)
+        state.router.touched(row[0] for row in change.removed)
+        if owner == self.me and not by_client:
+            for channel, client, _, _ in change.removed:
+                self.cluster.out.append(Exited(state.scope, channel, client, Cause.OP))
+        if self.cluster.listed(owner):
+            if change:
+                self.cluster.out.append(
+                    Changed(
+                        state.scope,
+                        owner,
+                        tuple(change.joined),
+                        tuple(change.removed),
+                        tuple(change.updated),
+                        Cause.OP,
+                    )
+                )
+        elif change.removed:
+            # Nobody hears of it from its owner: see to it that all agree before it returns.
+            state.gossip.dirty(owner, self._view(state))
+
+    # ---------------------------------------------------------------- scopes
+
+    def _open(self, scope: str) -> ScopeState:
+        state = self.scopes[scope] = ScopeState(
+            scope,
+            MemberSet(self.me, first_birth=self._next_births.get(scope, 1)),
+            self.cluster,
+            self._dice,
+        )
+        return state
+
+    def open_scope(self, scope: str) -> None:
+        """Take part in an overlay."""
+        if scope in self.scopes:
+            return
+        state = self._open(scope)
+        for peer in self.cluster.peers.values():
+            if scope in peer.fact.scopes:
+                state.members.hold(peer.node)
+        self.cluster.raise_incarnation(scopes=tuple(sorted(self.scopes)))
+        for peer in self.cluster.reachable():
+            if scope in peer.fact.scopes:
+                self._say_rows(state, peer)
+
+    def close_scope(self, scope: str) -> int:
+        """Leave an overlay; how many memberships ended."""
+        state = self.scopes.pop(scope, None)
+        if state is None:
+            return 0
+        rows = tuple(state.members.rows(self.me))
+        for channel, client, _, _ in rows:
+            self.cluster.out.append(Exited(scope, channel, client, Cause.SCOPE_CLOSED))
+        self.cluster.out.append(Changed(scope, self.me, (), rows, (), Cause.SCOPE_CLOSED))
+        self._next_births[scope] = state.members.next_birth
+        self.cluster.raise_incarnation(scopes=tuple(sorted(self.scopes)))
+        return len(rows)
+
+    def _view(self, state: ScopeState) -> list[NodeId]:
+        """The peers that can be told something of this scope, sorted."""
+        return [p.node for p in self.cluster.reachable() if state.scope in p.fact.scopes]
+
+    def _covered(self, state: ScopeState) -> list[NodeId]:
+        """The lives whose rows count: up, and in this scope; mine among them. Sorted."""
+        up = [x for x in self.cluster.up() if state.members.holds(x)]
+        return sorted([*up, self.me])
+
+    # ---------------------------------------------------------------- gossip out
+
+    def flush_scope(self, scope: str, now: float) -> None:
+        """Push what is pending in one scope."""
+        if (state := self.scopes.get(scope)) is not None:
+            self.flush(state, now)
+
+    def flush_all(self, now: float) -> None:
+        """Push everything that is pending."""
+        for _, state in sorted(self.scopes.items()):
+            self.flush(state, now)
+
+    def flush(self, state: ScopeState, now: float) -> None:
+        """Push what is pending: the first at once, then at most every push interval."""
+        if not state.gossip.pending:
+            return
+        state.flush_at = now + self.config.push_interval_s
+        view = [x for x in self._view(state) if not self.cluster.peers[x].lagging]
+        targets = self._relay.targets(self.me, view)
+        for message in state.gossip.flush():
+            self.cluster.send(targets, message)
+
+    def _say_rows(self, state: ScopeState, peer: Peer, *, stamp: int = 0) -> None:
+        """Deltas go out before the rows that count them."""
+        self.flush(state, self._now)
+        also = state.gossip.dirty_for(peer.node)
+        rows = state.gossip.say(self._covered(state), also=also, reply=False, stamp=stamp)
+        self.cluster.send([peer.node], rows)
+
+    def _gossip_pause_s(self) -> float:
+        return self.config.gossip_interval_s * (0.8 + 0.4 * self._dice.random())
+
+    def _gossip_round(self, now: float) -> None:
+        self._gossip_at = now + self._gossip_pause_s()
+        for _, state in sorted(self.scopes.items()):
+            view = [x for x in self._view(state) if not self.cluster.peers[x].lagging]
+            if view:
+                self.flush(state, now)
+                peer = self._dice.choice(view)
+                rows = state.gossip.round(self._covered(state), peer)
+                self.cluster.send([peer], rows)
+
+    def ask_rows(self, scope: str, now: float) -> int:
+        """Ask everybody for rows; the stamp of the question."""
+        state = self.scopes[scope]
+        self._last_stamp += 1
+        self.flush(state, now)
+        rows = state.gossip.say(self._covered(state), reply=False, stamp=self._last_stamp)
+        self.cluster.send(self._view(state), rows)
+        return self._last_stamp
+
+    # ---------------------------------------------------------------- gossip in
+
+    def unequal(self, scope: str, since_stamp: int) -> tuple[NodeId, ...]:
+        """Live linked peers of the scope that have not shown equal rows since that stamp."""
+        state = self.scopes[scope]
+        lives = self._view(state)
+        return tuple(x for x in lives if state.equal_stamp.get(x, -1) < since_stamp)
+
+    def gossip_in(
+        self,
+        message: msg.Deltas | msg.Rows | msg.Pull | msg.Sums | msg.Live,
+        sender: NodeId,
+        now: float,
+        *,
+        gap_free: bool,
+    ) -> None:
+        """What somebody says about a scope."""
+        state = self.scopes.get(message.scope)
+        if state is None:
+            self.cluster.counters["scope_not_open"] += 1
+            return
+        gossip = state.gossip
+        match message:
+            case msg.Deltas():
+                for delta in message.deltas:
+                    try:
+                        change = state.members.merge(delta)
+                    except Claimed as claim:
+                        self.cluster.noted("claimed", f"{sender} asserts {claim}")
+                        continue
+                    self.cluster.counters["births_met"] += change.births_met
+                    self._apply(state, change)
+                if message.answers:
+                    self._answer(sender, gossip.answered(message, sender, now))
+            case msg.Rows():
+                self._rows_in(state, message, sender, now, gap_free=gap_free)
+            case msg.Pull():
+                self.flush(state, now)
+                self._answer(sender, gossip.answer(message))
+            case msg.Sums():
+                self._answer(sender, gossip.on_sums(message))
+            case msg.Live():
+                try:
+                    change, replies = gossip.on_live(message, sender, now)
+                except Claimed as claim:
+                    self.cluster.noted("claimed", f"{sender} asserts {claim}")
+                    return
+                self._apply(state, change)
+                self._answer(sender, replies)
+            case _:
+                assert_never(message)
+
+    def _rows_in(
+        self, state: ScopeState, rows: msg.Rows, sender: NodeId, now: float, *, gap_free: bool
+    ) -> None:
+        gossip, covered = state.gossip, self._covered(state)
+        if rows.rows is None:
+            if rows.root != gossip.root(covered) or gossip.is_dirty_for(sender):
+                self._say_rows(state, self.cluster.peers[sender])
+            return
+        compared = gossip.compare(rows, sender, covered, now, gap_free=gap_free)
+        for life in compared.strangers:
+            self.cluster.hear_of(None, life, sender, now)
+        if rows.reply and rows.stamp and compared.equal:
+            state.equal_stamp[sender] = rows.stamp
+        self._answer(sender, list(compared.messages))
+        if not rows.reply:
+            self.flush(state, now)
+            named = [row.owner for row in rows.rows]
+            reply = gossip.say(covered, also=named, reply=True, stamp=rows.stamp)
+            self.cluster.send([sender], reply)
+
+    def _answer(self, peer: NodeId, replies: list[Message]) -> None:
+        for message in replies:
+            self.cluster.send([peer], message)
+
+    def deliver(self, publication: msg.Publication, sender: NodeId, *, late: bool) -> None:
+        """A publication for clients of mine."""
+        state = self.scopes.get(publication.scope)
+        if late or state is None:
+            self.cluster.counters["publications_late"] += late
+            return
+        exclude = publication.exclude
+        but = exclude[1] if exclude is not None and exclude[0] == self.me else None
+        clients = state.router.local(publication.channel, but)
+        if clients:
+            self.cluster.out.append(Deliver(sender, publication, clients))
+        else:
+            self.cluster.counters["publications_nobody"] += 1
+
+    def gap(self, sender: NodeId) -> None:
+        """Something that was sent did not arrive: do not wait for the next round."""
+        peer = self.cluster.peers.get(sender)
+        if peer is None or not peer.linked:
+            return
+        self.cluster.counters["gap_link"] += 1
+        for _, state in sorted(self.scopes.items()):
+            if state.scope in peer.fact.scopes:
+                self._say_rows(state, peer)
+
+    def lagging(self, endpoint: str, *, lagging: bool) -> None:
+        """A slow peer gets no pushes, and rows once it has drained."""
+        for peer in self.cluster.peers.values():
+            if peer.endpoint != endpoint or peer.lagging == lagging:
+                continue
+            peer.lagging = lagging
+            if not lagging and peer.linked:
+                self.cluster.counters["lagging_repaired"] += 1
+                for _, state in sorted(self.scopes.items()):
+                    if state.scope in peer.fact.scopes:
+                        self._say_rows(state, peer)
+
+    def _sweep(self) -> None:
+        """One slice of the memory of lives that were purged."""
+        if self._sweeping:
+            members, gone = self._sweeping[-1]
+            if members.sweep(gone, self.config.slice_births):
+                self._sweeping.pop()
+
+    # ---------------------------------------------------------------- the cluster tells
+
+    def admitted(self, peer: Peer) -> None:
+        """A life is held from now on."""
+        for state in self.scopes.values():
+            if state.scope in peer.fact.scopes:
+                state.members.hold(peer.node)
+
+    def state_changed(self, peer: Peer, *, was_up: bool, cause: Cause) -> None:
+        """It is listed now, or hidden: its members come and go as one."""
+        for _, state in sorted(self.scopes.items()):
+            if not state.members.holds(peer.node):
+                continue
+            state.router.clear()
+            if was_up:
+                state.gossip.lost(peer.node)
+            rows = tuple(state.members.rows(peer.node)) if self.watched else ()
+            joined, left = ((), rows) if was_up else (rows, ())
+            self.cluster.out.append(Changed(state.scope, peer.node, joined, left, (), cause))
+
+    def link_changed(self, peer: Peer, now: float) -> None:
+        """A new link is compared at once: what was in flight on the old one may be lost."""
+        for _, state in sorted(self.scopes.items()):
+            state.router.clear()
+            if peer.linked and state.scope in peer.fact.scopes:
+                self._say_rows(state, peer)
+        peer.lagging = False
+        del now
+
+    def fact_changed(self, peer: Peer, old: Fact, now: float) -> None:
+        """Scopes it opened are pulled, those it closed are purged."""
+        del now
+        for _, state in sorted(self.scopes.items()):
+            is_open = state.scope in peer.fact.scopes
+            if is_open and not state.members.holds(peer.node):
+                state.members.hold(peer.node)
+                if peer.linked:
+                    self._say_rows(state, peer)
+            elif not is_open and state.members.holds(peer.node):
+                self._purge(state, peer.node, Cause.SCOPE_CLOSED, listed=peer.up)
+        del old
+
+    def purged(self, life: NodeId, cause: Cause) -> None:
+        """Forget what it was in, everywhere."""
+        for state in self.scopes.values():
+            self._purge(state, life, cause, listed=False)
+
+    def _purge(self, state: ScopeState, life: NodeId, cause: Cause, *, listed: bool) -> None:
+        if listed and state.members.holds(life):
+            rows = tuple(state.members.rows(life))
+            self.cluster.out.append(Changed(state.scope, life, (), rows, (), cause))
+        state.gossip.forget(life)
+        state.equal_stamp.pop(life, None)
+        state.router.clear()
+        gone = state.members.detach(life)
+        if gone is not None:
+            self._sweeping.append((state.members, gone))
