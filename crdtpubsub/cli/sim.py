@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crdtpubsub.sim import Summary, run_world
 
 if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 __all__ = ["add_parser", "run"]
 
@@ -80,8 +80,7 @@ def _show(summary: Summary) -> None:
     if summary.converged:
         print(f"held; converged {summary.converged_after_s:.1f} s after the last fault")
     else:
-        print(f"FAILED: {summary.failure}")
-        print(f"replay: {summary.replay}")
+        print(f"FAILED: {summary.failure}")  # its last line replays it
     print(f"digest {summary.digest}")
 
 

@@ -13,8 +13,8 @@ from crdtpubsub.names import DECLARATION, DEFAULT_SCOPE, NodeId
 from crdtpubsub.sim.journal import Journal, bits
 
 if TYPE_CHECKING:
+    from crdtpubsub.sim.ether import Ether
     from crdtpubsub.sim.process import Process
-    from crdtpubsub.sim.world import World
 
 __all__ = ["Checks", "Violation"]
 
@@ -44,7 +44,7 @@ def _mask(runs: Runs) -> int:
 class Checks:
     """The oracle of one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Ether) -> None:
         self.world = world
         self.journal = Journal()
         self.index_of: dict[NodeId, int] = {}
@@ -87,9 +87,7 @@ class Checks:
         del self.journal.knows[scope, node], self._marks[scope, node]
 
     @contextmanager
-    def joining(
-        self, process: Process, scope: str, channel: str, client: str, meta: bytes | None
-    ) -> Iterator[None]:
+    def joining(self, process: Process, scope: str, channel: str, client: str) -> Iterator[None]:
         """Around a join: exactly one birth is minted, unless the client is a member."""
         life = self.journal.life(scope, process.node)
         members = process.engine.set_of(scope)

@@ -29,7 +29,6 @@ from crdtpubsub.names import NodeId
 from crdtpubsub.sim.network import Link
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag, frame
 from crdtpubsub.wire.messages import (
-    ANYBODY,
     Ack,
     Echo,
     Frame,
@@ -41,7 +40,7 @@ from crdtpubsub.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from crdtpubsub.sim.world import World
+    from crdtpubsub.sim.ether import Ether
 
 __all__ = ["CLUSTER", "Process"]
 
@@ -60,7 +59,7 @@ class Process:
 
     def __init__(
         self,
-        world: World,
+        world: Ether,
         index: int,
         node: NodeId,
         *,
@@ -68,14 +67,15 @@ class Process:
         seeds: tuple[str, ...],
         config: Config,
         dice: Random,
-        clock_behind: float = 0.0,
+        name: str,
     ) -> None:
         self.world = world
         self.index = index
         self.node = node
         self.endpoint = endpoint
         self.config = config
-        self.clock_behind = clock_behind  # monotonic clocks of two hosts have nothing in common
+        # The monotonic clocks of two hosts have nothing in common.
+        self.clock_behind = world.now - world.dice.uniform(10.0, 1e6)
         self.running = True
         self.paused = False
         self.slept_at: float | None = None  # since when its clock stands still
@@ -92,13 +92,13 @@ class Process:
         self._inbox: list[bytes | Event] = []
         self._links_made = 0
         self._encoder = Encoder()
-        self._decoder = Decoder()
+        self._decoder = Decoder(CLUSTER)
         self._tick_at = _NEVER
         self._spins = 0
         self._spin_second = 0.0
         self.engine = Engine(
             node,
-            name=f"node-{index}",
+            name=name,
             endpoint=endpoint,
             seeds=seeds,
             config=config,
@@ -131,7 +131,7 @@ class Process:
             self._inbox.append(data)
             return
         try:
-            arrived = self._decoder.decode(data, CLUSTER)
+            arrived = self._decoder.decode(data)
         except WireError:
             self.faulty_frames += 1
             return
@@ -211,13 +211,14 @@ class Process:
                 touched.pop(endpoint, None)
                 if gone is not None:
                     self.world.close(gone)
-            case Greet(endpoint, hello):
-                if (link := self.links.get(endpoint)) is not None and link.peer is not None:
-                    link.outbox.greet(ANYBODY, self._encoder.message(hello))
-                    touched[endpoint] = link
+            case Greet(endpoint, to, message):
+                greeted = self.links.get(endpoint)
+                if greeted is not None and greeted.peer is not None:
+                    greeted.outbox.greet(to, self._encoder.message(message))
+                    touched[endpoint] = greeted
             case Bind(endpoint, life):
-                if (link := self.links.get(endpoint)) is not None:
-                    link.outbox.bind(life)
+                if (bound := self.links.get(endpoint)) is not None:
+                    bound.outbox.bind(life)
             case Deliver(_, publication, clients):
                 for client in clients:
                     self.delivered.append((client, publication.channel, publication.payload))

@@ -315,10 +315,13 @@ def run_world(
     ops = dice.randint(_OPS_MIN, _OPS_MIN + 40)
     faults = dice.randint(_FAULTS_MIN, 9)
     summary = Summary(seed, nodes or drawn)
-    summary.replay = f"crdtpubsub sim --seed {seed}" + "".join(
-        [f" --nodes {nodes}" if nodes else "", f" --loss {loss}" if loss is not None else ""]
-        + [" --partition" if partition else "", f" --until {until:g}" if until else "", " --trace"]
-    )
+    options = [
+        f"--nodes {nodes}" if nodes else "",
+        f"--loss {loss}" if loss is not None else "",
+        "--partition" if partition else "",
+        f"--until {until:g}" if until is not None else "",
+    ]
+    summary.replay = " ".join(["crdtpubsub sim --seed", str(seed), *filter(None, options)])
     world: World | None = None
     try:
         world = World(seed, summary.nodes, weather=weather, config=config, trace=trace)
@@ -334,7 +337,7 @@ def run_world(
         world.checks.final()
         summary.converged = True
     except Violation as violation:
-        summary.failure = str(violation)
+        summary.failure = f"{violation}\nreplay: {summary.replay}"
     if world is not None:
         summary.steps, summary.lasted_s = world.steps, world.now
         summary.counters, summary.digest = world.counters(), world.digest
