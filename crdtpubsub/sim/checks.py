@@ -20,6 +20,9 @@ __all__ = ["Checks", "Violation"]
 
 _FULL_EACH: Final = 97  # steps of a node between two recomputations of everything it holds
 
+_HOPS_MAX: Final = 2
+"""A life is listed on an answer to one's own probe, direct or relayed once."""
+
 View = dict[tuple[str, NodeId, str], int]
 """What a node lists, as its Changed effects tell it: (channel, owner, client) -> birth."""
 
@@ -262,7 +265,12 @@ class Checks:
         for scope in sorted({s for p in running for s in self.scopes[p.node]}):
             inside = [p for p in running if scope in self.scopes[p.node]]
             for process in inside:
+                far = self.world.network.hops(process.index, [p.index for p in running])
+                # News travels only through nodes that take part in the scope.
+                told = self.world.network.hops(process.index, [p.index for p in inside])
                 for owner in inside:
+                    if far.get(owner.index, _HOPS_MAX + 1) > _HOPS_MAX or owner.index not in told:
+                        continue
                     if (wrong := self._wrong(process, owner, scope)) is not None:
                         return wrong
                 up = {p.node for p in inside}

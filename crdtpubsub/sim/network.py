@@ -58,6 +58,19 @@ class Network:
         """Whether a dial from `a` to `b` is refused at once."""
         return self.cuts.get((a, b)) is CutMode.REJECT
 
+    def hops(self, a: int, hosts: Iterable[int]) -> dict[int, int]:
+        """How far from `a` the other hosts are, counting only links that work both ways."""
+        far = {a: 0}
+        edge = [a]
+        left = sorted(set(hosts) - {a})
+        while edge:
+            near = [(x, y) for x in edge for y in left if self.passes(x, y) and self.passes(y, x)]
+            for x, y in near:
+                far.setdefault(y, far[x] + 1)
+            edge = [y for y in left if y in far]
+            left = [y for y in left if y not in far]
+        return far
+
     def cut(self, pairs: Iterable[tuple[int, int]], mode: CutMode) -> list[tuple[int, int]]:
         """Cut these directions; say which are newly cut."""
         new = [pair for pair in pairs if pair not in self.cuts and pair[0] != pair[1]]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from crdtpubsub.config import Config
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.sim.checks import Violation
 from crdtpubsub.sim.faults import ALL_FAULTS, CutMode, Fault, Weather
+from crdtpubsub.sim.summary import Summary
 from crdtpubsub.sim.world import World
 
 __all__ = ["Summary", "run_world"]
@@ -19,32 +19,9 @@ __all__ = ["Summary", "run_world"]
 _OPS_MIN: Final = 200
 _FAULTS_MIN: Final = 5
 _QUIET_MAX_S: Final = 150.0
+_NOTICED_S: Final = 12.0  # until everybody has noticed what was cut
 _SIDE: Final = "side"
 _RUNNING_MIN: Final = 3
-
-
-@dataclass(slots=True)
-class Summary:
-    """One world in a nutshell."""
-
-    seed: int
-    nodes: int
-    steps: int = 0
-    ops: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    topology: str = ""
-    converged: bool = False
-    converged_after_s: float = 0.0  # invented seconds since the last fault was mended
-    lasted_s: float = 0.0  # invented seconds in all
-    counters: dict[str, int] = field(default_factory=dict)
-    digest: str = ""
-    failure: str = ""
-    replay: str = ""
-    trace: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return {key: value for key, value in asdict(self).items() if key != "trace"}
 
 
 def _draw_config(dice: Random) -> Config:
@@ -282,12 +259,25 @@ class _Script:
         elif kind == "tree":
             order = dice.sample(indexes, len(indexes))
             edges = {
-                frozenset((child, dice.choice(order[:n]))) for n, child in enumerate(order) if n
+                tuple(sorted((child, dice.choice(order[:n])))) for n, child in enumerate(order) if n
             }
-            cut = [pair for pair in combinations(indexes, 2) if frozenset(pair) not in edges]
+            cut = [pair for pair in combinations(sorted(indexes), 2) if pair not in edges]
+            self._introduce(sorted(edges))
         world.heal()
         for i, j in cut:
             world.cut(i, j, mode=dice.choice(list(CutMode)))
+        if cut:
+            world.run_for(_NOTICED_S)
+
+    def _introduce(self, edges: list[tuple[int, ...]]) -> None:
+        """Nobody can dial an address that it never heard of and that no seed can tell it."""
+        slots = self.world.slots
+        if any(
+            slots[j].endpoint not in slots[i].links and slots[i].endpoint not in slots[j].links
+            for i, j in edges
+        ):
+            self.world.heal()
+            self.world.run_for(10.0)
 
 
 def run_world(

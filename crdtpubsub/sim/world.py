@@ -77,7 +77,7 @@ class World(Ether):
             index,
             node,
             endpoint=self._endpoint(index),
-            seeds=tuple(self._endpoint(s) for s in range(min(_SEEDS, len(self._ports)))),
+            seeds=self._seeds(),
             config=self.config,
             dice=Random(self.dice.getrandbits(64)),
             name=name or f"node-{index}",
@@ -89,6 +89,12 @@ class World(Ether):
         self.checks.started(process)
         process.perform()
         return process
+
+    def _seeds(self) -> tuple[str, ...]:
+        """The first nodes, dead or not, and some that run: what a name service would say."""
+        first = [self._endpoint(s) for s in range(min(_SEEDS, len(self._ports)))]
+        running = [process.endpoint for process in self.running()[:_SEEDS]]
+        return tuple(dict.fromkeys(first + running))
 
     def _endpoint(self, index: int) -> str:
         return f"tcp://10.0.{index // 250}.{index % 250 + 1}:{self._ports[index]}"
@@ -106,14 +112,8 @@ class World(Ether):
 
     def goodbye(self, i: int) -> None:
         """The node leaves properly."""
-        process = self.slots[i]
-        process.feed(SayGoodbye())
-        self.checks.gone(process)
-        self.later(0.05, self._after_goodbye, process)
-
-    def _after_goodbye(self, process: Process) -> None:
-        if process.running:
-            self.crash(process.index)
+        self.slots[i].feed(SayGoodbye())
+        self.crash(i)
 
     def restart(self, i: int, *, new_port: bool = False) -> None:
         """Another life of node `i` starts on the same endpoint, or another one."""
