@@ -136,6 +136,10 @@ class Engine:
             self._replication.next_deadline(),
         )
 
+    def next_flush(self) -> float:
+        """The same for pushes alone: all that a local write can bring forward."""
+        return self._replication.next_flush()
+
     def _wake_up(self, now: float) -> None:
         """A process that slept longer than a suspicion must not list what it has not verified."""
         asleep_s, self._now = now - self._now, now

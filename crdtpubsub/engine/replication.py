@@ -68,8 +68,12 @@ class Replication:
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
-        flushes = [s.flush_at for s in self.scopes.values() if s.gossip.pending]
-        return min([self._gossip_at, *flushes])
+        return min(self._gossip_at, self.next_flush())
+
+    def next_flush(self) -> float:
+        """When the next push is due."""
+        due = [s.flush_at for s in self.scopes.values() if s.gossip.pending]
+        return min(due, default=float("inf"))
 
     # ---------------------------------------------------------------- local writes
 

@@ -1,0 +1,192 @@
+"""The mailbox as a user sees it: `Client`, and `Subscription` for those who only listen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from crdtpubsub.errors import ClosedError, ConfigError
+from crdtpubsub.runtime import Exit, Mailbox, Message
+from crdtpubsub.waiting import next_signal
+
+if TYPE_CHECKING:
+    from crdtpubsub.node import Node
+
+__all__ = ["Client", "Subscription"]
+
+
+class Client:
+    """A named mailbox on one node; a member of as many channels as it joins.
+
+    Made by `Node.client`. What is published to its channels, on any node, is queued here until
+    it is read; what others end is told by an `Exit`. Safe to read from any event loop, one at
+    a time or several: each item goes to one reader.
+    """
+
+    def __init__(self, node: Node, client_id: str, mailbox: Mailbox) -> None:
+        """Use `Node.client` instead."""
+        self._node = node
+        self._mailbox = mailbox
+        self.id = client_id
+        """Unique on its node; another node may have a client of the same id."""
+
+    def __repr__(self) -> str:
+        return f"Client({self.id!r} on {self._node.name!r}, pending={self.pending})"
+
+    @property
+    def node(self) -> Node:
+        """The node it lives on."""
+        return self._node
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels it is a member of now, sorted."""
+        return self._node._channels_of(self.id)  # noqa: SLF001  (a door and its own handle)
+
+    @property
+    def pending(self) -> int:
+        """How many items wait to be read."""
+        return len(self._mailbox)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages its full queue has lost, by `overflow`."""
+        return self._mailbox.dropped
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more. What is queued can still be read."""
+        return self._mailbox.closed
+
+    async def join(self, channel: str, *, meta: object = None) -> None:
+        """Become a member of `channel`; see `Node.join`."""
+        await self._node.join(channel, self, meta=meta)
+
+    async def leave(self, channel: str) -> bool:
+        """Stop being a member of `channel`, without an `Exit`; whether it was one."""
+        return await self._node.leave(channel, self)
+
+    async def update(self, channel: str, *, meta: object) -> None:
+        """Replace the metadata of its membership. Loses to a concurrent removal.
+
+        Raises:
+            ConfigError: it is no member of `channel`; nothing was changed.
+            PayloadError, PayloadTooLargeError: as for `Node.join`.
+        """
+        if channel not in self.channels:
+            raise ConfigError(f"{self.id!r} is no member of {channel!r}; join it first")
+        await self._node.join(channel, self, meta=meta)
+
+    async def get(self, *, timeout: float | None = None) -> Message | Exit:
+        """The next item: a `Message`, or an `Exit` when others ended a membership.
+
+        Args:
+            timeout: seconds to wait; None waits for ever.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            ClosedError: the client or its node is closed and the queue is empty.
+
+        A cancelled `get` loses nothing: the item stays for the next one.
+        """
+        until = None if timeout is None else monotonic() + timeout
+        while (item := self._mailbox.take()) is None:
+            if self._mailbox.closed:
+                raise ClosedError(f"client {self.id!r} is closed; nothing more will come")
+            left_s = None if until is None else until - monotonic()
+            if (left_s is not None and left_s <= 0) or not await self._wait(left_s):
+                if (item := self._mailbox.take()) is not None:
+                    return item
+                raise TimeoutError(f"nothing for client {self.id!r} within {timeout} s")
+        return item
+
+    async def _wait(self, timeout_s: float | None) -> bool:
+        mailbox = self._mailbox
+        return await next_signal(
+            mailbox.wakers.append, lambda: bool(mailbox) or mailbox.closed, timeout_s
+        )
+
+    async def __aiter__(self) -> AsyncIterator[Message | Exit]:
+        """Every item until the client is closed."""
+        while True:
+            try:
+                yield await self.get()
+            except ClosedError:
+                return
+
+    async def close(self) -> None:
+        """End all its memberships, without an `Exit`, and take nothing more. Idempotent.
+
+        What is queued can still be read; after that `get` raises `ClosedError`.
+        """
+        self._node._close_client(self.id, self._mailbox)  # noqa: SLF001
+
+
+class Subscription:
+    """A client that joins some channels and yields their messages. Made by `Node.subscribe`.
+
+    `async with node.subscribe("room") as messages:` joins on entry and closes on exit;
+    `messages = await node.subscribe("room")` joins now and leaves closing to you.
+    """
+
+    def __init__(self, client: Client, channels: tuple[str, ...], meta: object) -> None:
+        """Use `Node.subscribe` instead."""
+        self.client = client
+        self.exits: list[Exit] = []
+        """The memberships that others ended so far."""
+        self._channels = channels
+        self._meta = meta
+        self._joined = False
+
+    async def _join(self) -> Self:
+        if not self._joined:
+            self._joined = True
+            for channel in self._channels:
+                await self.client.join(channel, meta=self._meta)
+        return self
+
+    def __await__(self) -> Generator[object, None, Self]:
+        return self._join().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self._join()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def get(self, *, timeout: float | None = None) -> Message:
+        """The next message; exits are noted in `exits`.
+
+        Raises:
+            TimeoutError: none came within `timeout` seconds.
+            ClosedError: it is closed, or others ended its last membership.
+        """
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            left_s = None if until is None else max(0.0, until - monotonic())
+            item = await self.client.get(timeout=left_s)
+            if isinstance(item, Message):
+                return item
+            self.exits.append(item)
+            if not self.client.channels:
+                await self.close()
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """Every message, until it is closed or others have ended its last membership."""
+        await self._join()
+        while True:
+            try:
+                yield await self.get()
+            except ClosedError:
+                return
+
+    async def close(self) -> None:
+        """Leave every channel and take nothing more. Idempotent."""
+        await self.client.close()

@@ -1,0 +1,137 @@
+"""What a client receives, and the bounded queue it waits in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from crdtpubsub.names import NodeId
+from crdtpubsub.wire.payload import unpack
+
+__all__ = ["Exit", "Mailbox", "Message", "Overflow"]
+
+Overflow = Literal["drop_oldest", "drop_newest", "close"]
+"""What a full queue does: lose its oldest message, refuse the newest, or close its client."""
+
+_UNREAD: Final = object()
+
+
+class Message:
+    """A publication, as one client gets it. All clients of a node share one object.
+
+    Attributes:
+        channel: where it was published.
+        sender: the node that published it.
+        headers: what the publisher sent along; str to str.
+        payload: the packed data, as it travelled.
+    """
+
+    __slots__ = ("_data", "channel", "headers", "payload", "sender")
+
+    def __init__(
+        self, channel: str, payload: bytes, sender: NodeId, headers: Mapping[str, str]
+    ) -> None:
+        self.channel = channel
+        self.payload = payload
+        self.sender = sender
+        self.headers = headers
+        self._data: object = _UNREAD
+
+    @property
+    def data(self) -> object:
+        """What was published, unpacked on first access. Lists are lists. Shared: do not change.
+
+        Raises:
+            PayloadError: the payload does not unpack; `payload` still has the bytes.
+        """
+        if self._data is _UNREAD:
+            self._data = unpack(self.payload)
+        return self._data
+
+    def __repr__(self) -> str:
+        return f"Message(channel={self.channel!r}, {len(self.payload)} bytes, {self.sender!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A membership of this client was ended by somebody else. One for each, never dropped.
+
+    `reason`: `removed` (a removal or `del_channel`, here or on any node) or `closed` (the
+    scope was closed).
+    """
+
+    channel: str
+    reason: Literal["removed", "closed"]
+
+
+class Mailbox:
+    """The queue of one client: filled by the runtime under its lock, emptied by the reader.
+
+    Bounded in messages. An `Exit` queues behind the messages before it and is never dropped.
+    Nothing is handed to a waiter: waiters are only woken, and take for themselves, so that a
+    cancelled one, or one whose event loop was closed, loses nothing.
+    """
+
+    __slots__ = ("_exits", "_items", "closed", "dropped", "max_pending", "overflow", "wakers")
+
+    def __init__(self, *, max_pending: int, overflow: Overflow) -> None:
+        self.max_pending = max_pending
+        self.overflow: Overflow = overflow
+        self.dropped = 0
+        self.closed = False
+        self.wakers: list[Callable[[], None]] = []
+        self._items: deque[Message | Exit] = deque()
+        self._exits = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, message: Message) -> bool:
+        """Queue a message; False if it was refused. A full queue does what `overflow` says."""
+        if self.closed:
+            return False
+        if len(self._items) - self._exits < self.max_pending:
+            self._items.append(message)
+            return True
+        self.dropped += 1
+        if self.overflow == "drop_newest":
+            return False
+        if self.overflow == "close":
+            self.closed = True
+            return False
+        self._drop_oldest()
+        self._items.append(message)
+        return True
+
+    def put_exit(self, notice: Exit) -> None:
+        """Queue an exit, whatever else is there."""
+        if not self.closed:
+            self._items.append(notice)
+            self._exits += 1
+
+    def take(self) -> Message | Exit | None:
+        """The next item, or None."""
+        try:
+            item = self._items.popleft()
+        except IndexError:
+            return None
+        if isinstance(item, Exit):
+            self._exits -= 1
+        return item
+
+    def wake(self) -> None:
+        """Wake every waiter. Not under the runtime's lock."""
+        wakers, self.wakers = self.wakers, []
+        for waker in wakers:
+            waker()
+
+    def _drop_oldest(self) -> None:
+        if not isinstance(self._items[0], Exit):
+            self._items.popleft()
+            return
+        for place, item in enumerate(self._items):
+            if not isinstance(item, Exit):
+                del self._items[place]
+                return

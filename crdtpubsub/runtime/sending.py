@@ -1,0 +1,169 @@
+"""Outboxes on their way to the transport, and what a publisher is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from crdtpubsub.config import Config
+from crdtpubsub.engine.outbox import Outbox
+from crdtpubsub.names import NodeId
+from crdtpubsub.runtime.handover import HandOverLock
+from crdtpubsub.transport.base import Transport
+from crdtpubsub.wire.codec import Encoder, frame
+from crdtpubsub.wire.messages import Header
+
+__all__ = ["Outcome", "Receipt", "Sender"]
+
+FRAMES_PER_TURN = 8
+
+
+class Outcome(StrEnum):
+    """What became of a publication at one owner, as far as this node can know."""
+
+    QUEUED = "queued"  # in the outbox of a working link: at most once from here on
+    DELIVERED = "delivered"  # handed to its clients' queues (this node's own members)
+    REFUSED_NO_LINK = "refused: no link"
+    REFUSED_LAGGING = "refused: lagging"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What `publish` did.
+
+    Attributes:
+        members: how many members the owners that took it have, as far as this node knows.
+        owners: every owner of a listed member, this node included, and what became of it there.
+    """
+
+    members: int
+    owners: Mapping[NodeId, Outcome]
+
+
+@dataclass(slots=True)
+class _Line:
+    """One link's way out."""
+
+    outbox: Outbox
+    parked: bytes | None = None  # a frame the transport did not take yet
+    blocked: bool = False
+    stalled: bool = False  # a publisher waited for it in vain: it holds nobody any more
+
+
+@dataclass(slots=True)
+class Sender:
+    """Every outbox of a node. Filled under the lock by anybody, drained by the I/O thread."""
+
+    transport: Transport
+    lock: HandOverLock
+    config: Config
+    cluster: bytes
+    me: NodeId
+    encoder: Encoder
+    _lines: dict[str, _Line] = field(default_factory=dict)
+    _ready: set[str] = field(default_factory=set)
+
+    # ---------------------------------------------------------------- under the lock
+
+    def line(self, endpoint: str) -> _Line | None:
+        """The line to `endpoint`, if it is dialled."""
+        return self._lines.get(endpoint)
+
+    def open(self, endpoint: str) -> None:
+        """A link is dialled."""
+        self._lines.setdefault(endpoint, _Line(Outbox(self.config.outbox_bytes_max)))
+
+    def shut(self, endpoint: str) -> Outbox | None:
+        """A link is dropped; what was queued is lost and counted."""
+        line = self._lines.pop(endpoint, None)
+        self._ready.discard(endpoint)
+        if line is None:
+            return None
+        line.outbox.clear()
+        return line.outbox
+
+    def connected(self, endpoint: str, link: int) -> None:
+        """A handshake."""
+        if (line := self._lines.get(endpoint)) is not None:
+            line.outbox.connected(link)
+            line.parked, line.blocked, line.stalled = None, False, False
+
+    def disconnected(self, endpoint: str) -> None:
+        """The connection broke."""
+        if (line := self._lines.get(endpoint)) is not None:
+            line.outbox.clear()
+            line.parked, line.blocked, line.stalled = None, True, False
+
+    def writable(self, endpoint: str) -> None:
+        """The transport has room again."""
+        if (line := self._lines.get(endpoint)) is not None:
+            line.blocked = False
+            self._ready.add(endpoint)
+
+    def put(self, endpoint: str, record: bytes, *, publication: bool) -> bool:
+        """Queue an encoded record."""
+        line = self._lines.get(endpoint)
+        if line is None or not line.outbox.put(record, publication=publication):
+            return False
+        self._ready.add(endpoint)
+        return True
+
+    def greet(self, endpoint: str, to: NodeId, record: bytes) -> None:
+        """Queue a frame of its own."""
+        if (line := self._lines.get(endpoint)) is not None:
+            line.outbox.greet(to, record)
+            self._ready.add(endpoint)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the I/O thread has something to drain."""
+        return bool(self._ready)
+
+    def queued_bytes(self) -> int:
+        """What waits, in all outboxes."""
+        return sum(line.outbox.queued_bytes for line in self._lines.values())
+
+    def dropped(self) -> tuple[int, int]:
+        """Publications and gossip records that open links have dropped."""
+        boxes = [line.outbox for line in self._lines.values()]
+        return (
+            sum(box.dropped_publications for box in boxes),
+            sum(box.dropped_gossip for box in boxes),
+        )
+
+    # ---------------------------------------------------------------- the I/O thread
+
+    def drain(self) -> list[str]:
+        """Hand over what the transport takes, a few frames a link; the links that ran empty."""
+        emptied: list[str] = []
+        for endpoint in sorted(self._ready):
+            line = self._lines.get(endpoint)
+            if line is None or line.blocked or self._drain_line(endpoint, line):
+                self._ready.discard(endpoint)
+                with self.lock:
+                    if line is not None and not line.blocked:
+                        if line.outbox:  # filled between the last look and now
+                            self._ready.add(endpoint)
+                        else:
+                            emptied.append(endpoint)
+        return emptied
+
+    def _drain_line(self, endpoint: str, line: _Line) -> bool:
+        """Whether the line is done for now: empty, or blocked."""
+        for _ in range(FRAMES_PER_TURN):
+            if line.parked is None:
+                with self.lock:
+                    drawn = line.outbox.draw(self.config.frame_bytes)
+                    if drawn is None:
+                        return True
+                    to, records = drawn
+                    header = Header(
+                        self.cluster, self.me, to, line.outbox.link, line.outbox.number()
+                    )
+                line.parked = frame(self.encoder.header(header), records)
+            if not self.transport.try_send(endpoint, line.parked):
+                line.blocked = True
+                return True
+            line.parked = None
+        return False
