@@ -179,8 +179,11 @@ class AntiEntropy:
             mine = self.row(row.owner)
             if mine == row:
                 self._agree(row.owner, sender)
-                self._differences.pop(row.owner, None)
-                self._stubborn.pop(row.owner, None)
+                if row.owner == sender:
+                    # Only the owner's word ends a difference: several equal to me, and as far
+                    # behind, would otherwise each time unsay what one who is ahead has said.
+                    self._differences.pop(row.owner, None)
+                    self._stubborn.pop(row.owner, None)
                 continue
             if row.owner in up:
                 equal = False
