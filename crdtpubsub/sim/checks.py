@@ -146,7 +146,7 @@ class Checks:
 
     # ---------------------------------------------------------------- after every step
 
-    def after(self, process: Process, effects: list[Effect]) -> None:
+    def after(self, process: Process, effects: list[Effect], *, writes: bool) -> None:
         """Check what this step of this node may have broken."""
         node = process.node
         ghosts = False
@@ -165,7 +165,8 @@ class Checks:
                 )(effect.node)
                 ghosts = True
         for scope in self.scopes[node]:
-            self._over_claims(process, scope)
+            if writes or ghosts:
+                self._over_claims(process, scope)
             if ghosts:
                 self._ghosts(process, scope)
         self._steps[node] += 1

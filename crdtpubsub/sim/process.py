@@ -30,9 +30,11 @@ from crdtpubsub.sim.network import Link
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag, frame
 from crdtpubsub.wire.messages import (
     Ack,
+    Deltas,
     Echo,
     Frame,
     Header,
+    Live,
     Message,
     Publication,
     RelayedAck,
@@ -136,9 +138,10 @@ class Process:
             self.faulty_frames += 1
             return
         self._note_answers(arrived)
+        writes = any(isinstance(message, Deltas | Live) for message in arrived.messages)
         for part in slices(arrived, self.config.slice_births):
             self.engine.handle(Received(part), self.clock())
-            self.perform()
+            self.perform(writes=writes)
 
     def resume(self, *, frames_first: bool) -> None:
         """Run again. What queued at the socket is read before or after the timers fire."""
@@ -187,13 +190,13 @@ class Process:
 
     # ---------------------------------------------------------------- out
 
-    def perform(self) -> None:
-        """Do what the engine asked for since the last time."""
+    def perform(self, *, writes: bool = True) -> None:
+        """Do what the engine asked for since the last time; `writes`: a set may differ now."""
         effects = self.engine.take()
         touched: dict[str, Link] = {}
         for effect in effects:
             self._perform_one(effect, touched)
-        self.world.checks.after(self, effects)
+        self.world.checks.after(self, effects, writes=writes)
         for link in touched.values():
             self.drain(link)
         self._ask_for_tick()

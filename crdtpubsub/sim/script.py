@@ -229,7 +229,7 @@ class _Script:
         world, dice = self.world, self.dice
         for i in range(len(world.slots)):
             self._open_side(i)
-        pace_s = dice.choice((0.02, 0.08, 0.15))
+        pace_s = dice.choice((0.02, 0.05, 0.1))
         when = sorted(dice.randrange(ops) for _ in range(faults))
         world.run_for(dice.choice((0.0, 0.5, 3.0)))
         while self.summary.ops < ops:

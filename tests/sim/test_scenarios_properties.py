@@ -266,7 +266,7 @@ def test_q23_garbage_is_counted_and_nothing_more() -> None:
         broken = bytearray(data)
         for _ in range(dice.randint(1, 3)):
             broken[dice.randrange(len(broken))] = dice.randrange(256)
-        world.checks.after = lambda *_: None  # type: ignore[method-assign]
+        world.checks.after = lambda *_, **__: None  # type: ignore[method-assign]
         target.receive(data[: dice.randrange(len(data))])
         target.receive(dice.randbytes(dice.randrange(200)))
     assert target.faulty_frames > 50
