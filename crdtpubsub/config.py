@@ -73,8 +73,12 @@ class Config:
     outbox_high_water_bytes: int = 1024 * 1024
     """`await publish()` suspends while a healthy peer's outbox is above this."""
 
-    publish_wait_max_s: float = 0.1
-    """The longest `await publish()` waits for any one peer."""
+    publish_stall_s: float = 0.1
+    """A peer above the mark whose link took nothing for this long holds no publisher any more:
+    it is refused until it has drained."""
+
+    publish_wait_max_s: float = 1.0
+    """The longest one `await publish()` waits for a peer that is slow but does take frames."""
 
     frame_bytes: int = 256 * 1024
     """Messages are packed into frames up to this size; one larger message goes alone."""

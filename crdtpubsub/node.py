@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -19,7 +20,7 @@ from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client,
 from crdtpubsub.runtime import Mailbox, Overflow, Receipt, Runtime
 from crdtpubsub.transport.base import is_endpoint
 from crdtpubsub.waiting import next_signal
-from crdtpubsub.wire.payload import pack, unpack
+from crdtpubsub.wire.payload import PayloadPacker, pack, unpack
 
 __all__ = ["Member", "Node", "Peer", "Stats"]
 
@@ -380,8 +381,9 @@ class Node:
         """Send `data` to every member of `channel` that this node knows of.
 
         At most once, in order per receiving node while its link lives. Waits while a healthy
-        peer's outbox is above its high-water mark, at most 100 ms for any one peer; one that
-        made that happen holds nobody any more and is refused until it has drained.
+        peer's outbox is above its high-water mark, up to `Config.publish_wait_max_s`. A peer
+        that took nothing for `Config.publish_stall_s` holds nobody any more: it is refused, and
+        the receipt says so, until it has drained.
 
         Args:
             channel: it need not have members.
@@ -436,7 +438,7 @@ class Node:
         headers: Mapping[str, str] | None,
         exclude: Client | Member | None,
     ) -> tuple[Receipt, list[str]]:
-        payload = pack(data)
+        payload = _packer().pack(data)
         limit = self._runtime.config.payload_bytes_max
         if len(payload) > limit:
             raise PayloadTooLargeError(what="payload", size_bytes=len(payload), limit_bytes=limit)
@@ -451,16 +453,19 @@ class Node:
         )
 
     async def _room(self, endpoint: str) -> None:
+        """Wait while that outbox is above its mark; a link without progress holds nobody."""
         runtime = self._runtime
-        until = monotonic() + runtime.config.publish_wait_max_s
-        while not runtime.has_room(endpoint):
-            left_s = until - monotonic()
-            if left_s <= 0 or not await next_signal(
-                runtime.once, lambda: runtime.has_room(endpoint), left_s
-            ):
-                if not runtime.has_room(endpoint):
-                    runtime.stall(endpoint)
+        config = runtime.config
+        asked_at = monotonic()
+        while (progress_at := runtime.room_at(endpoint)) is not None:
+            now = monotonic()
+            left_s = max(asked_at, progress_at) + config.publish_stall_s - now
+            if left_s <= 0:
+                runtime.stall(endpoint)
                 return
+            if now - asked_at >= config.publish_wait_max_s:
+                return
+            await next_signal(runtime.once, lambda: runtime.room_at(endpoint) is None, left_s)
 
     # ---------------------------------------------------------------- knowing
 
@@ -563,6 +568,20 @@ class Node:
         else:
             for channel in channels:
                 self._members.pop(channel, None)
+
+
+class _PerThread(threading.local):
+    packer: PayloadPacker | None = None
+
+
+_per_thread = _PerThread()
+
+
+def _packer() -> PayloadPacker:
+    packer = _per_thread.packer
+    if packer is None:
+        packer = _per_thread.packer = PayloadPacker()
+    return packer
 
 
 def _unpack_meta(packed: bytes) -> object:

@@ -18,7 +18,12 @@ class Route:
     links: tuple[tuple[NodeId, str], ...]  # owners that are up and their links, sorted
     unlinked: tuple[NodeId, ...]  # owners that are up and that no link of mine reaches
     clients: tuple[str, ...]  # my own members, sorted
-    members: int  # all of them, everywhere
+    counts: tuple[tuple[NodeId, int], ...]  # members by owner that is up, sorted
+
+    @property
+    def members(self) -> int:
+        """All of them, everywhere."""
+        return sum(count for _, count in self.counts)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -71,16 +76,16 @@ class Router:
         links: list[tuple[NodeId, str]] = []
         unlinked: list[NodeId] = []
         clients: tuple[str, ...] = ()
-        members = 0
+        counts: list[tuple[NodeId, int]] = []
         for owner, theirs in self._members.by_owner(channel).items():
             count = len(theirs) - (DECLARATION in theirs)
             if not count or not self._listed(owner):
                 continue
-            members += count
+            counts.append((owner, count))
             if owner == self._members.me:
                 clients = tuple(sorted(client for client in theirs if client != DECLARATION))
             elif (endpoint := self._link_of(owner)) is not None:
                 links.append((owner, endpoint))
             else:
                 unlinked.append(owner)
-        return Route(tuple(sorted(links)), tuple(sorted(unlinked)), clients, members)
+        return Route(tuple(sorted(links)), tuple(sorted(unlinked)), clients, tuple(sorted(counts)))

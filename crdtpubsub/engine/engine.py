@@ -136,6 +136,10 @@ class Engine:
             self._replication.next_deadline(),
         )
 
+    def pending(self, scope: str) -> bool:
+        """Whether writes of mine in that scope wait to be pushed."""
+        return self._replication.scopes[scope].gossip.pending
+
     def next_flush(self) -> float:
         """The same for pushes alone: all that a local write can bring forward."""
         return self._replication.next_flush()

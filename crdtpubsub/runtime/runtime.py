@@ -20,6 +20,7 @@ from time import monotonic
 from crdtpubsub.config import Config
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
+from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import ClosedError, ConfigError, ForkedError, WireError
@@ -45,6 +46,12 @@ log = logging.getLogger("crdtpubsub")
 
 GOODBYE_S = 0.25
 """How long a closing node lets its last frames leave."""
+
+RECEIPTS_MAX = 4096
+
+NAP_S = 0.001
+STREAM_RECORDS = 1
+"""More records than this in one turn: callers write faster than one wake-up at a time."""
 
 _running: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
@@ -80,8 +87,11 @@ class Runtime:
         self._closed = threading.Event()
         self._forked = False
         self._sleeping = False
+        self._streaming = False
         self._sleep_until = 0.0
         self._next_link = 0
+        self._receipts: dict[str, tuple[Route, Receipt]] = {}
+        self._published = 0
         self._lagging: list[str] = []
         self._to_wake: set[Mailbox] = set()
         self._changed_channels: set[str] | None = set()  # None: all of them
@@ -154,55 +164,56 @@ class Runtime:
         full: list[str] = []
         with self.lock:
             engine, sender = self.engine, self._sender
-            engine.handle(ev.Flush(scope), monotonic())
-            if effects := engine.take():
-                self._perform(effects)
+            if engine.pending(scope):  # what I wrote before goes out before what I say
+                engine.handle(ev.Flush(scope), monotonic())
+                self._perform(engine.take())
             route = engine.route(scope, channel)
-            owners: dict[NodeId, Outcome] = {}
-            members = route.members
+            refused: dict[NodeId, Outcome] = dict.fromkeys(route.unlinked, Outcome.REFUSED_NO_LINK)
             if route.links:
                 record = sender.encoder.publication(
                     scope, channel, payload, headers=headers, exclude=exclude
                 )
                 for owner, endpoint in route.links:
-                    line = sender.line(endpoint)
-                    if line is None:
-                        owners[owner] = Outcome.REFUSED_NO_LINK
-                        continue
-                    high = line.outbox.queued_bytes > self.config.outbox_high_water_bytes
-                    if (line.stalled and high) or not sender.put(
-                        endpoint, record, publication=True
-                    ):
-                        owners[owner] = Outcome.REFUSED_LAGGING
-                        self.counters["publications_refused"] += 1
-                        continue
-                    line.stalled = False
-                    owners[owner] = Outcome.QUEUED
-                    if high:
-                        full.append(endpoint)
-            for owner in route.unlinked:
-                owners[owner] = Outcome.REFUSED_NO_LINK
-                self.counters["publications_refused"] += 1
+                    if not sender.publish(endpoint, record, full):
+                        refused[owner] = Outcome.REFUSED_LAGGING
             if route.clients:
-                owners[self.id] = Outcome.DELIVERED
                 message = Message(channel, payload, self.id, headers)
                 mine = exclude[1] if exclude is not None and exclude[0] == self.id else None
-                members -= mine in route.clients
                 self._deliver(message, (c for c in route.clients if c != mine))
-            if any(outcome not in _TAKEN for outcome in owners.values()):
-                by_owner = engine.set_of(scope).by_owner(channel)
-                members -= sum(
-                    len(by_owner.get(o, ())) for o, out in owners.items() if out not in _TAKEN
-                )
-            self.counters["publications"] += 1
-            wake = self._must_wake()
-        self._after(wake)
-        return Receipt(members, owners), full
+            if refused or exclude is not None:
+                receipt = self._receipt(route, refused, exclude)
+                self.counters["publications_refused"] += len(refused)
+            else:
+                known = self._receipts.get(channel)
+                if known is None or known[0] is not route:
+                    if len(self._receipts) >= RECEIPTS_MAX:
+                        self._receipts.clear()
+                    known = self._receipts[channel] = (route, self._receipt(route, {}, None))
+                receipt = known[1]
+            self._published += 1
+            wake = self._sleeping and self._must_wake()
+        if wake or self._to_wake:
+            self._after(wake)
+        return receipt, full
 
-    def has_room(self, endpoint: str) -> bool:
-        """Whether the outbox of `endpoint` is below its high-water mark (or gone)."""
+    def _receipt(
+        self, route: Route, refused: dict[NodeId, Outcome], exclude: tuple[NodeId, str] | None
+    ) -> Receipt:
+        owners = {owner: Outcome.QUEUED for owner, _ in route.links}
+        if route.clients:
+            owners[self.id] = Outcome.DELIVERED
+        owners.update(refused)
+        members = sum(n for owner, n in route.counts if owner not in refused)
+        if exclude is not None and (exclude[0] != self.id or exclude[1] in route.clients):
+            members -= exclude[0] in owners and exclude[0] not in refused
+        return Receipt(members, owners)
+
+    def room_at(self, endpoint: str) -> float | None:
+        """None: the outbox of `endpoint` has room. Else when it last made progress."""
         line = self._sender.line(endpoint)
-        return line is None or line.outbox.queued_bytes <= self.config.outbox_high_water_bytes
+        if line is None or line.outbox.queued_bytes <= self.config.outbox_high_water_bytes:
+            return None
+        return line.progress_at
 
     def stall(self, endpoint: str) -> None:
         """A publisher waited for this link in vain: nobody waits for it until it has drained."""
@@ -228,6 +239,7 @@ class Runtime:
             counters.update({f"transport_{k}": v for k, v in self._transport.stats.items()})
             counters["dropped_publications"] += publications
             counters["dropped_gossip"] += gossip
+            counters["publications"] = self._published
             counters["outbox_bytes"] = self._sender.queued_bytes()
             counters["mailbox_dropped"] += sum(m.dropped for m in self.mailboxes.values())
         return dict(counters)
@@ -394,9 +406,12 @@ class Runtime:
             deadline = self.engine.next_deadline()
             self._sleep_until = deadline
             busy = bool(self._sender.ready or self._dials or self._lagging)
-            self._sleeping = not busy
+            # Callers wake a sleeping thread. While they come in a stream, a nap nobody cuts
+            # short gathers a batch: a wake-up a message is what would limit them otherwise.
+            nap = not busy and self._streaming
+            self._sleeping = not busy and not nap
         pause_s = 0.0 if busy else max(0.0, deadline - monotonic())
-        happened = self._transport.poll(pause_s)
+        happened = self._transport.poll(min(pause_s, NAP_S) if nap else pause_s)
         self._sleeping = False
         for happening in happened:
             self._happened(happening)
@@ -407,7 +422,9 @@ class Runtime:
             self._handle(ev.LinkLagging(self._lagging.pop()))
         while self._dials:
             self._dial(*self._dials.pop(0))
-        for endpoint in self._sender.drain():
+        emptied = self._sender.drain()
+        self._streaming = self._sender.drained_records > STREAM_RECORDS
+        for endpoint in emptied:
             self._emptied(endpoint)
         self._after(False)
 
@@ -475,7 +492,6 @@ class Runtime:
                     self._sender.writable(happening.endpoint)
 
 
-_TAKEN = frozenset({Outcome.QUEUED, Outcome.DELIVERED})
 _LOGGED = frozenset({1, 10, 100, 1_000, 10_000, 100_000, 1_000_000})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from time import monotonic
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine.outbox import Outbox
@@ -48,6 +49,7 @@ class _Line:
     outbox: Outbox
     parked: bytes | None = None  # a frame the transport did not take yet
     blocked: bool = False
+    progress_at: float = 0.0  # when the transport last took a frame
     stalled: bool = False  # a publisher waited for it in vain: it holds nobody any more
 
 
@@ -61,6 +63,7 @@ class Sender:
     cluster: bytes
     me: NodeId
     encoder: Encoder
+    drained_records: int = 0  # in the last drain
     _lines: dict[str, _Line] = field(default_factory=dict)
     _ready: set[str] = field(default_factory=set)
 
@@ -109,6 +112,23 @@ class Sender:
         self._ready.add(endpoint)
         return True
 
+    def publish(self, endpoint: str, record: bytes, full: list[str]) -> bool:
+        """Queue a publication; note the link in `full` if it is above its high-water mark."""
+        line = self._lines.get(endpoint)
+        if line is None:
+            return False
+        if line.outbox.queued_bytes > self.config.outbox_high_water_bytes:
+            if line.stalled:
+                line.outbox.dropped_publications += 1
+                return False
+            full.append(endpoint)
+        else:
+            line.stalled = False
+        if not line.outbox.put(record, publication=True):
+            return False
+        self._ready.add(endpoint)
+        return True
+
     def greet(self, endpoint: str, to: NodeId, record: bytes) -> None:
         """Queue a frame of its own."""
         if (line := self._lines.get(endpoint)) is not None:
@@ -137,6 +157,7 @@ class Sender:
     def drain(self) -> list[str]:
         """Hand over what the transport takes, a few frames a link; the links that ran empty."""
         emptied: list[str] = []
+        self.drained_records = 0
         for endpoint in sorted(self._ready):
             line = self._lines.get(endpoint)
             if line is None or line.blocked or self._drain_line(endpoint, line):
@@ -162,8 +183,10 @@ class Sender:
                         self.cluster, self.me, to, line.outbox.link, line.outbox.number()
                     )
                 line.parked = frame(self.encoder.header(header), records)
+                self.drained_records += len(records)
             if not self.transport.try_send(endpoint, line.parked):
                 line.blocked = True
                 return True
             line.parked = None
+            line.progress_at = monotonic()
         return False
