@@ -1,0 +1,518 @@
+"""The transport on ZeroMQ: one bound DEALER in, one connected DEALER per endpoint out.
+
+We never answer through the inbound socket, so it needs no routing ids, and a ROUTER's (claims
+of the remote side, by which one peer can silence another) are avoided. See EVIDENCE 1; each
+option below was measured there.
+
+Waiting is done on ZeroMQ's descriptors in a selector, not by `zmq.Poller`: `zmq_poll` makes a
+system call per socket, so with a monitor per peer each call would cost O(peers). Those
+descriptors are edge-triggered: readable means "there may be news", and news that nobody fetches
+is not announced again. Hence the one rule here: *a socket that is new, or that woke us, is read
+until it says EAGAIN, or is remembered as having more*. EAGAIN from `recv`, and reading EVENTS,
+both empty the socket's mailbox, so the next news raises the descriptor again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import resource
+import selectors
+import socket
+import struct
+import threading
+from pathlib import Path
+from typing import Final, Protocol
+
+import zmq
+
+from crdtpubsub.errors import (
+    BindError,
+    ClosedError,
+    ConfigError,
+    ForkedError,
+    PayloadTooLargeError,
+)
+from crdtpubsub.transport.base import (
+    FRAME_BYTES_MAX,
+    Connected,
+    Disconnected,
+    FrameIn,
+    Happening,
+    Writable,
+    is_endpoint,
+)
+from crdtpubsub.transport.refusal import Address, RefusalChecks, address_of
+from crdtpubsub.transport.security import NullSecurity, Security, ZapHandler
+
+__all__ = ["ZmqTransport"]
+
+SEND_FRAMES_MAX: Final = 128
+RECEIVE_FRAMES_MAX: Final = 256
+"""Per link. ZeroMQ counts frames, not bytes, at both ends: the bytes a link can hold are this
+times the frame size, so whoever sends long frames keeps an outbox bounded in bytes."""
+
+DRAIN_FRAMES_MAX: Final = 256
+DRAIN_BYTES_MAX: Final = 1024 * 1024
+"""What one `poll` takes from the inbound socket before the caller gets to its other work."""
+
+ANSWER_BYTES_MAX: Final = 4096
+"""Nobody answers through an outbound socket; it only has to take handshakes and heartbeats."""
+
+FDS_PER_LINK: Final = 6
+"""Mailbox, TCP, both ends of the monitor; the peer's link to us; a refusal check."""
+FDS_SPARED: Final = 128
+SOCKETS_MAX: Final = 65535  # ZeroMQ's ceiling; the default is 1023
+
+_OPTIONS: Final = (
+    (zmq.LINGER, 0),  # -1, the default, makes term() hang on one undeliverable message
+    (zmq.HEARTBEAT_IVL, 1000),  # ms; a peer that is cut off or stopped is noticed in 3 s
+    (zmq.HEARTBEAT_TIMEOUT, 3000),
+    (zmq.HEARTBEAT_TTL, 3000),
+    (zmq.HANDSHAKE_IVL, 5000),  # ms; half-open connections are dropped
+    (zmq.TCP_KEEPALIVE, 1),
+    (zmq.TCP_KEEPALIVE_IDLE, 30),  # s
+    (zmq.TCP_KEEPALIVE_INTVL, 10),  # s
+    (zmq.TCP_KEEPALIVE_CNT, 3),
+)
+
+_INBOUND_OPTIONS: Final = (
+    *_OPTIONS,
+    (zmq.BACKLOG, 1024),  # everybody reconnects at once after an outage
+    (zmq.RCVHWM, RECEIVE_FRAMES_MAX),
+    (zmq.SNDHWM, 1),
+    (zmq.MAXMSGSIZE, FRAME_BYTES_MAX),
+)
+
+_OUTBOUND_OPTIONS: Final = (
+    *_OPTIONS,
+    (zmq.IMMEDIATE, 1),  # without a connection a send fails visibly and queues nothing
+    (zmq.CONNECT_TIMEOUT, 2000),  # ms; black holes
+    (zmq.RECONNECT_IVL, 100),  # ms
+    (zmq.RECONNECT_IVL_MAX, 5000),  # ms; 300 unreachable peers: 0.3 % CPU, 9 % at a flat 100
+    (zmq.SNDHWM, SEND_FRAMES_MAX),
+    (zmq.RCVHWM, 1),
+    (zmq.MAXMSGSIZE, ANSWER_BYTES_MAX),
+)
+
+_MONITORED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED) | int(zmq.EVENT_DISCONNECTED)
+_HANDSHAKE_SUCCEEDED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+_MONITOR_EVENT: Final = struct.Struct("=HI")
+
+
+class _Handler(Protocol):
+    def __call__(self, out: list[Happening], /) -> None: ...
+
+
+class ZmqTransport:
+    """A `Transport` on ZeroMQ. It owns a context and a small thread from construction on.
+
+    Known limit: ZeroMQ assembles a multipart message before anybody sees it, and counts it as
+    one. A stranger who is admitted and never ends his message fills our memory; keep strangers
+    out (keys, or a network of your own).
+    """
+
+    def __init__(self, *, security: Security | None = None) -> None:
+        self.stats: dict[str, int] = {
+            "frames_in": 0,
+            "bytes_in": 0,
+            "frames_out": 0,
+            "bytes_out": 0,
+            "multipart_dropped": 0,
+            "oversized": 0,
+            "refused": 0,
+            "checks_skipped": 0,
+        }
+        self._pid = os.getpid()
+        self._closed = False
+        self._security: Security = NullSecurity() if security is None else security
+        self.links_max: Final = max(1, (_raise_fd_limit() - FDS_SPARED) // FDS_PER_LINK)
+        self._links: dict[str, _Link] = {}
+        self._pending: list[Happening] = []
+        self._locks: list[_PathLock] = []
+        self._serial = 0
+
+        self._selector = selectors.DefaultSelector()
+        self._checks = RefusalChecks(self._selector, self.stats)
+        self._wake_lock = threading.Lock()  # only against a close() in the middle of a wake()
+        self._awake = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._selector.register(self._wake_out, selectors.EVENT_READ, self._on_wake)
+
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)  # counts before the first socket only
+        self._zap = ZapHandler(self._context, self._security)
+        self._inbound = self._context.socket(zmq.DEALER)
+        for option, value in _INBOUND_OPTIONS:
+            self._inbound.setsockopt(option, value)
+        self._security.prepare_inbound(self._inbound)
+        self._inbound_has_more = False
+        self._selector.register(self._inbound.FD, selectors.EVENT_READ, self._on_inbound)
+
+    # ------------------------------------------------------------------ links
+
+    def bind(self, endpoint: str) -> str:
+        """See `Transport`. A second process cannot take over an ipc path that is in use."""
+        self._check_usable()
+        # ZeroMQ takes port 99999 modulo 65536, so this is checked here.
+        concrete = re.sub(r":(\*|0)$", ":1", endpoint).replace("tcp://*:", "tcp://any:", 1)
+        if not is_endpoint(concrete):
+            raise BindError(
+                endpoint=endpoint, reason="it is neither tcp://host:port nor ipc://path"
+            )
+        path = _path_of(endpoint)
+        lock = None if path is None else _PathLock(endpoint, path)
+        try:
+            self._inbound.setsockopt(zmq.IPV6, _needs_ipv6(endpoint))
+            self._inbound.bind(endpoint)
+        except (zmq.ZMQError, ValueError, TypeError) as error:
+            if lock is not None:
+                lock.release(bound=False)
+            reason = error.strerror if isinstance(error, zmq.ZMQError) else str(error)
+            raise BindError(endpoint=endpoint, reason=reason) from error
+        if lock is not None:
+            self._locks.append(lock)
+        self._inbound_has_more = True  # bind() may have taken the announcement of an earlier link
+        actual = self._inbound.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(actual, bytes)
+        return actual.rstrip(b"\0").decode()
+
+    def connect(self, endpoint: str) -> None:
+        """See `Transport`."""
+        self._check_usable()
+        if endpoint in self._links:
+            return
+        if not is_endpoint(endpoint):
+            raise ConfigError(f"{endpoint!r:.200} is neither tcp://host:port nor ipc://path")
+        if len(self._links) >= self.links_max:
+            raise ConfigError(
+                f"{self.links_max} links are all that the limit of open files allows; "
+                f"raise it (ulimit -n), {FDS_PER_LINK} per link"
+            )
+        link = _Link(endpoint)
+        self._links[endpoint] = link
+        try:
+            self._dial(link)
+        except zmq.ZMQError as error:
+            del self._links[endpoint]
+            raise ConfigError(f"cannot dial {endpoint!r:.200}: {error.strerror}") from error
+
+    def disconnect(self, endpoint: str) -> None:
+        """See `Transport`."""
+        if self._closed or (link := self._links.get(endpoint)) is None:
+            return
+        self._check_usable()
+        del self._links[endpoint]
+        self._hang_up(link, linger_ms=0)
+        self._pending = [
+            h for h in self._pending if isinstance(h, FrameIn) or h.endpoint != endpoint
+        ]
+
+    def redial(self, endpoint: str) -> None:
+        """See `Transport`."""
+        self._check_usable()
+        if (link := self._links.get(endpoint)) is None:
+            return
+        if link.connected:
+            self._pending.append(Disconnected(endpoint))
+        self._hang_up(link, linger_ms=0)
+        try:
+            self._dial(link)
+        except zmq.ZMQError as error:
+            del self._links[endpoint]
+            raise ConfigError(f"cannot dial {endpoint!r:.200}: {error.strerror}") from error
+
+    def _dial(self, link: _Link) -> None:
+        self._serial += 1
+        monitor_endpoint = f"inproc://monitor-{self._serial}"
+        with contextlib.ExitStack() as undo:
+            link.socket = self._context.socket(zmq.DEALER)
+            undo.callback(link.socket.close, linger=0)
+            for option, value in _OUTBOUND_OPTIONS:
+                link.socket.setsockopt(option, value)
+            link.socket.setsockopt(zmq.IPV6, _needs_ipv6(link.endpoint))
+            self._security.prepare_outbound(link.socket, link.endpoint)
+            link.socket.monitor(monitor_endpoint, _MONITORED)
+            link.monitor = self._context.socket(zmq.PAIR)
+            undo.callback(link.monitor.close, linger=0)
+            link.monitor.linger = 0
+            # ZeroMQ's I/O thread *blocks* on a full monitor, and with it every link we have.
+            link.monitor.rcvhwm = 0
+            link.monitor.connect(monitor_endpoint)
+            link.socket.connect(link.endpoint)
+            undo.pop_all()
+
+        def on_monitor(out: list[Happening]) -> None:
+            self._on_monitor(link, out)
+
+        self._selector.register(link.monitor.FD, selectors.EVENT_READ, on_monitor)
+        # A pipe announces news only to a reader who once found it empty.
+        self._on_monitor(link, self._pending)
+
+    def _hang_up(self, link: _Link, *, linger_ms: int) -> None:
+        """Monitor, then socket: the other order ends in a monitor of nothing."""
+        self._checks.cancel(link.endpoint)
+        self._unwatch(link)
+        link.connected = False
+        self._selector.unregister(link.monitor.FD)
+        link.socket.monitor(None, 0)
+        link.monitor.close(linger=0)
+        link.socket.close(linger=linger_ms)
+
+    # ------------------------------------------------------------------ out
+
+    def try_send(self, endpoint: str, frame: bytes) -> bool:
+        """See `Transport`."""
+        self._check_usable()
+        if len(frame) > FRAME_BYTES_MAX:
+            # The far end would drop the connection without a word.
+            self.stats["oversized"] += 1
+            raise PayloadTooLargeError(
+                what="frame", size_bytes=len(frame), limit_bytes=FRAME_BYTES_MAX
+            )
+        if (link := self._links.get(endpoint)) is None:
+            return False
+        if not link.connected:
+            link.refused_a_frame = True
+            return False
+        try:
+            link.socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            # send() looks for news of room only once in a while; reading EVENTS always does.
+            try:
+                if not _has_room(link):
+                    raise
+                link.socket.send(frame, zmq.NOBLOCK)
+            except zmq.Again:
+                link.refused_a_frame = True
+                self._watch(link)
+                return False
+        if link.refused_a_frame:
+            # This send may have eaten the news that the watch waits for: keep the promise.
+            link.refused_a_frame = False
+            self._unwatch(link)
+            self._pending.append(Writable(endpoint))
+        self.stats["frames_out"] += 1
+        self.stats["bytes_out"] += len(frame)
+        return True
+
+    def _watch(self, link: _Link) -> None:
+        if link.watched:
+            return
+
+        def on_outbound(out: list[Happening]) -> None:
+            if link.watched and _has_room(link):
+                self._report_room(link, out)
+
+        self._selector.register(link.socket.FD, selectors.EVENT_READ, on_outbound)
+        link.watched = True
+
+    def _unwatch(self, link: _Link) -> None:
+        if link.watched:
+            link.watched = False
+            self._selector.unregister(link.socket.FD)
+
+    def _report_room(self, link: _Link, out: list[Happening]) -> None:
+        self._unwatch(link)
+        link.refused_a_frame = False
+        out.append(Writable(link.endpoint))
+
+    # ------------------------------------------------------------------ in
+
+    def poll(self, timeout_s: float | None) -> list[Happening]:
+        """See `Transport`."""
+        self._check_usable()
+        out, self._pending = self._pending, []
+        if out or self._inbound_has_more:
+            timeout_s = 0.0
+        had_more = self._inbound_has_more
+        for key, _events in self._selector.select(self._checks.timeout_s(timeout_s)):
+            handler: _Handler = key.data
+            handler(out)
+            if handler == self._on_inbound:
+                had_more = False
+        if had_more:
+            self._on_inbound(out)
+        self._checks.expire()
+        return out
+
+    def _on_inbound(self, out: list[Happening], /) -> None:
+        """Take frames until there are none, or the portion is full."""
+        recv = self._inbound.recv
+        frames, size = 0, 0
+        self._inbound_has_more = True
+        try:
+            while frames < DRAIN_FRAMES_MAX and size < DRAIN_BYTES_MAX:
+                data = recv(zmq.NOBLOCK)
+                frames += 1
+                size += len(data)
+                if self._inbound.rcvmore:
+                    # We send single frames. ZeroMQ delivers all parts or none: no wait here.
+                    while self._inbound.rcvmore:
+                        size += len(recv(zmq.NOBLOCK))
+                    self.stats["multipart_dropped"] += 1
+                    continue
+                out.append(FrameIn(data))
+        except zmq.Again:
+            self._inbound_has_more = False
+        self.stats["frames_in"] += frames
+        self.stats["bytes_in"] += size
+
+    def _on_monitor(self, link: _Link, out: list[Happening]) -> None:
+        while True:
+            try:
+                description, *_endpoint = link.monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            event, _value = _MONITOR_EVENT.unpack(description)
+            if event == _HANDSHAKE_SUCCEEDED:
+                self._on_connected(link, out)
+            else:
+                self._on_disconnected(link, out)
+
+    def _on_connected(self, link: _Link, out: list[Happening]) -> None:
+        self._checks.cancel(link.endpoint)
+        if link.connected:
+            return
+        link.connected = True
+        out.append(Connected(link.endpoint))
+        if link.refused_a_frame:
+            if _has_room(link):
+                self._report_room(link, out)
+            else:
+                self._watch(link)
+
+    def _on_disconnected(self, link: _Link, out: list[Happening]) -> None:
+        if not link.connected:
+            return  # a handshake that failed: the link was never up
+        link.connected = False
+        self._unwatch(link)
+        out.append(Disconnected(link.endpoint))
+        if link.address is not None:
+            self._checks.start(link.endpoint, link.address, out)
+
+    # ------------------------------------------------------------------ wake, close
+
+    def wake(self) -> None:
+        """See `Transport`."""
+        # Whoever finds the flag up was heard: `poll` lowers it before it returns to its caller.
+        if self._awake or self._closed or os.getpid() != self._pid:
+            return
+        self._awake = True
+        with self._wake_lock, contextlib.suppress(OSError):
+            self._wake_in.send(b"!")
+
+    def _on_wake(self, _out: list[Happening], /) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_out.recv(64)
+        self._awake = False
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """See `Transport`."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        self._checks.close()
+        for link in self._links.values():
+            self._hang_up(link, linger_ms=round(linger_s * 1000))
+        self._links.clear()
+        self._selector.unregister(self._inbound.FD)
+        self._inbound.close(linger=0)
+        self._context.term()  # ends the ZAP handler, and waits for those who linger
+        self._zap.join()
+        for lock in self._locks:
+            lock.release(bound=True)
+        self._selector.close()
+        with self._wake_lock:
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _check_usable(self) -> None:
+        if os.getpid() != self._pid:
+            # ZeroMQ would take the frame and lose it: its I/O thread did not survive the fork.
+            raise ForkedError("this transport belongs to the parent process; make one here")
+        if self._closed:
+            raise ClosedError("this transport is closed")
+
+
+class _Link:
+    """One endpoint that is dialled."""
+
+    __slots__ = (
+        "address",
+        "connected",
+        "endpoint",
+        "monitor",
+        "refused_a_frame",
+        "socket",
+        "watched",
+    )
+
+    socket: zmq.Socket[bytes]
+    monitor: zmq.Socket[bytes]
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.address: Address | None = address_of(endpoint)
+        self.connected = False
+        self.refused_a_frame = False  # a `Writable` is owed
+        self.watched = False  # the selector looks for room
+
+
+def _has_room(link: _Link) -> bool:
+    return bool(int(link.socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
+
+
+def _raise_fd_limit() -> int:
+    """Raise the soft limit of open files to the hard one; return what holds now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return SOCKETS_MAX if soft == resource.RLIM_INFINITY else soft
+
+
+def _needs_ipv6(endpoint: str) -> int:
+    """1, dual stack, for all but IPv4 numbers: ZeroMQ would tell us those as ::ffff:1.2.3.4."""
+    return 0 if re.match(r"tcp://[0-9.]+:", endpoint) else 1
+
+
+def _path_of(endpoint: str) -> str | None:
+    """The file an ipc endpoint lives at; abstract names (`ipc://@name`) have none."""
+    path = endpoint.removeprefix("ipc://")
+    return None if path == endpoint or path[:1] in ("@", "*", "") else path
+
+
+class _PathLock:
+    """Holds `path.lock`: ZeroMQ lets a second bind steal the path of the first, without error."""
+
+    def __init__(self, endpoint: str, path: str) -> None:
+        self._socket_path = Path(path)
+        self._path = Path(path + ".lock")
+        while True:
+            try:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise BindError(endpoint=endpoint, reason=reason) from error
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(self._fd)
+                raise BindError(endpoint=endpoint, reason=f"{self._path} is held") from error
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._fd), self._path.stat()):
+                    return
+            os.close(self._fd)  # its holder let go and removed it between our two steps
+
+    def release(self, *, bound: bool) -> None:
+        """Remove what is ours while the lock is held, so that nobody locks a nameless file."""
+        for path in (self._socket_path, self._path) if bound else (self._path,):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        os.close(self._fd)
