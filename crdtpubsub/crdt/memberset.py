@@ -276,7 +276,6 @@ class MemberSet:
         except BaseException:
             self._rebuild(held)
             raise
-        change.touched = change.touched or bool(change)
         return change
 
     def _merge_entries(self, held: Owner, delta: Delta, runs: Runs, change: Change) -> None:
@@ -307,7 +306,9 @@ class MemberSet:
     def merge_live(
         self, owner: NodeId, runs: Runs, listed: Mapping[int, int]
     ) -> tuple[Change, Runs, Runs]:
-        """Merge a delta without bodies: of `runs`, exactly `listed` (birth -> version) is live there.
+        """Merge a delta without bodies: of `runs`, exactly `listed` is live there.
+
+        `listed` is birth -> version.
 
         Returns:
             The change, the births to tell the sender about (removed or newer here), and the
@@ -382,9 +383,12 @@ class MemberSet:
         if clients is None:
             clients = held.channels[channel] = {}
             self._by_channel.setdefault(channel, {})[held.node] = clients
-        clients[client] = birth
+        change.touched = True
+        # The extra first: an entry caught between the two without it would stay wrong for ever
+        # (version 0 either way: no sum differs). An extra without its entry is swept up.
         if extra != PLAIN:
             held.extras[birth] = extra
+        clients[client] = birth
         held.births.put(birth, (channel, client), extra[0])
         if client != DECLARATION:
             change.joined.append((channel, client, birth, extra))
@@ -392,6 +396,7 @@ class MemberSet:
     def _reversion(
         self, held: Owner, channel: str, client: str, birth: int, extra: Extra, change: Change
     ) -> None:
+        change.touched = True
         held.births.reversion(birth, held.extras.get(birth, PLAIN)[0], extra[0])
         held.extras[birth] = extra
         if client != DECLARATION:
@@ -403,8 +408,8 @@ class MemberSet:
         assert key is not None, "only what is live is dropped"
         channel, client = key
         clients = held.channels[channel]
-        extra = held.extras.pop(birth, PLAIN)
-        held.births.remove(birth, extra[0])
+        extra = held.extras.get(birth, PLAIN)
+        change.touched = True
         if clients.get(client) == birth:
             del clients[client]
             if not clients:
@@ -414,18 +419,25 @@ class MemberSet:
                     del by_owner[held.node]
                     if not by_owner:
                         del self._by_channel[channel]
+        # The extra last: an entry that outlived it would have fallen back to version 0.
+        held.extras.pop(birth, None)
+        held.births.remove(birth, extra[0])
         if client != DECLARATION:
             change.removed.append((channel, client, birth, extra))
 
     @staticmethod
     def _admissible(seen: Runs, runs: Runs) -> Runs:
-        """As much of `runs` as `seen` can take without growing beyond `RUNS_MAX`, lowest first."""
-        if len(seen) + len(runs) <= 2 * RUNS_MAX or len(union(seen, runs)) <= 2 * RUNS_MAX:
+        """As much of `runs` as `seen` can take without growing beyond `RUNS_MAX`, lowest first.
+
+        One place is kept for the run that starts at birth 1: a repair in parts begins there,
+        and with no place for its first part it would begin again for ever.
+        """
+        if len(seen) + len(runs) < 2 * RUNS_MAX:
             return runs
         kept: list[int] = []
         for lo, hi in pairs(runs):
             grown = union(seen, (lo, hi))
-            if len(grown) <= 2 * RUNS_MAX:
+            if len(grown) <= 2 * (RUNS_MAX if grown[0] == 1 else RUNS_MAX - 1):
                 seen = grown
                 kept += (lo, hi)
         return tuple(kept)
@@ -444,11 +456,11 @@ class MemberSet:
             self._by_channel.setdefault(channel, {})[held.node] = clients
             for client, birth in clients.items():
                 births.put(birth, (channel, client), held.extras.get(birth, PLAIN)[0])
-        for channel in [c for c, owners in self._by_channel.items() if held.node in owners]:
+        for channel, by_owner in list(self._by_channel.items()):
             if channel not in held.channels:
-                del self._by_channel[channel][held.node]
-                if not self._by_channel[channel]:
-                    del self._by_channel[channel]
+                by_owner.pop(held.node, None)
+            if not by_owner:
+                del self._by_channel[channel]
         live = from_births(b for clients in held.channels.values() for b in clients.values())
         for birth in [b for b in held.extras if not contains(live, b)]:
             del held.extras[birth]

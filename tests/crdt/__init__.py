@@ -1,0 +1,1 @@
+"""The set, and everything that must be true of it."""
