@@ -14,8 +14,9 @@ from crdtpubsub.errors import (
     QueueFullError,
 )
 from crdtpubsub.names import NodeId
-from crdtpubsub.node import Member, Node, Peer, Stats
+from crdtpubsub.node import Node
 from crdtpubsub.runtime import Exit, Message, Outcome, Receipt
+from crdtpubsub.views import Member, Peer, Stats
 
 __all__ = [
     "BindError",

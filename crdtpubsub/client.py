@@ -43,7 +43,7 @@ class Client:
     @property
     def channels(self) -> tuple[str, ...]:
         """The channels it is a member of now, sorted."""
-        return self._node._channels_of(self.id)  # noqa: SLF001  (a door and its own handle)
+        return self._node._views.channels_of(self.id)  # noqa: SLF001  (a door and its own handle)
 
     @property
     def pending(self) -> int:

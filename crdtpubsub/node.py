@@ -5,81 +5,27 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
+from crdtpubsub.arguments import check_bind, check_headers, check_seeds, packer
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError, QueueFullError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client, check_label
 from crdtpubsub.runtime import Mailbox, Overflow, Receipt, Runtime
-from crdtpubsub.transport.base import is_endpoint
-from crdtpubsub.waiting import next_signal
-from crdtpubsub.wire.payload import PayloadPacker, pack, unpack
+from crdtpubsub.views import Member, Peer, Stats, Views
+from crdtpubsub.waiting import next_signal, wait_until
+from crdtpubsub.wire.payload import pack
 
-__all__ = ["Member", "Node", "Peer", "Stats"]
+__all__ = ["Node"]
 
 LOOPBACK: Final = "tcp://127.0.0.1:*"
-_LOCAL_HOSTS: Final = ("127.", "[::1]", "localhost")
-_MEMBERS_CACHED: Final = 65_536
 _YIELD_EVERY: Final = 128
 _ASK_AGAIN_S: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One client in one channel, wherever it lives.
-
-    Attributes:
-        channel: the channel it is in.
-        id: the client's id, unique on its node.
-        node: the node that owns it; equals that node's `Node.id`.
-        meta: what was said with `join` or `update`, or None.
-    """
-
-    channel: str
-    id: str
-    node: NodeId
-    meta: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Another node, as this one sees it.
-
-    Attributes:
-        node: its life; a restart is another one.
-        name: its human label.
-        endpoint: where it can be dialled.
-        state: `alive`, `suspect` (still listed) or `down` (hidden until it answers).
-        linked: whether messages can be sent to it directly.
-    """
-
-    node: NodeId
-    name: str
-    endpoint: str
-    state: str
-    linked: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """An immutable snapshot of a node's counters.
-
-    Attributes:
-        counters: every counter by name, from the start of the node.
-        peers: peers held, by state.
-        channels: channels known here.
-    """
-
-    counters: Mapping[str, int]
-    peers: Mapping[str, int]
-    channels: int
 
 
 class Node:
@@ -121,8 +67,8 @@ class Node:
             InvalidNameError: `name` or `cluster` is no name.
         """
         bind = LOOPBACK if bind is None else bind
-        _check_bind(bind, advertise, insecure=insecure)
-        _check_seeds(seeds)
+        check_bind(bind, advertise, insecure=insecure)
+        check_seeds(seeds)
         if name is not None:
             check_label(name)
         self._runtime = Runtime(
@@ -134,7 +80,7 @@ class Node:
             config=config or Config(),
         )
         self._started = False
-        self._members: dict[str, tuple[Member, ...]] = {}
+        self._views = Views(self._runtime)
         self._published = 0
 
     def __repr__(self) -> str:
@@ -168,7 +114,6 @@ class Node:
         if self._started:
             raise ConfigError(f"node {self.name} was started before; make a new Node")
         self._started = True
-        self._runtime.on_change(self._forget_members)
         started = self._runtime.start()
         try:
             await asyncio.wrap_future(started)
@@ -267,23 +212,9 @@ class Node:
             channel: any channel; an unknown one has no members.
             include_down: also those whose node is down, and may come back.
         """
-        if not include_down and (known := self._members.get(channel)) is not None:
-            self._runtime.check()
-            return known
-        self._runtime.check()
-        with self._runtime.lock:
-            engine = self._runtime.engine
-            extra = engine.set_of(DEFAULT_SCOPE).extra
-            keys = engine.members(DEFAULT_SCOPE, channel, include_down=include_down)
-            members = tuple(
-                Member(channel, client, owner, _unpack_meta(extra(owner, birth)[2]))
-                for owner, client, birth in keys
-            )
-            if not include_down:
-                if len(self._members) >= _MEMBERS_CACHED:
-                    self._members.clear()
-                self._members[channel] = members
-        return members
+        if include_down:
+            return self._views.members_with_down(channel)
+        return self._views.members(channel)
 
     def local_members(self, channel: str) -> tuple[Member, ...]:
         """Those of them that live on this node."""
@@ -291,34 +222,19 @@ class Node:
 
     def count(self, channel: str) -> int:
         """How many members `channel` has."""
-        if (known := self._members.get(channel)) is not None:
-            return len(known)
-        self._runtime.check()
-        with self._runtime.lock:
-            return self._runtime.engine.route(DEFAULT_SCOPE, channel).members
+        return self._views.count(channel)
 
     def channels(self, prefix: str = "") -> tuple[str, ...]:
         """Every channel that has a member or was declared by a node that is up, sorted."""
-        self._runtime.check()
-        with self._runtime.lock:
-            names = self._runtime.engine.channels(DEFAULT_SCOPE)
-        return tuple(name for name in names if name.startswith(prefix))
+        return self._views.channels(prefix)
 
     def local_channels(self, prefix: str = "") -> tuple[str, ...]:
         """Those in which this node has members or a declaration, sorted."""
-        self._runtime.check()
-        with self._runtime.lock:
-            names = sorted(self._runtime.engine.set_of(DEFAULT_SCOPE).channels_of(self.id))
-        return tuple(name for name in names if name.startswith(prefix))
+        return self._views.local_channels(prefix)
 
     def peers(self) -> tuple[Peer, ...]:
         """Every other node this one holds, sorted by id."""
-        self._runtime.check()
-        with self._runtime.lock:
-            return tuple(
-                Peer(p.node, p.name, p.endpoint, str(p.state), p.linked)
-                for p in self._runtime.engine.peers()
-            )
+        return self._views.peers()
 
     # ---------------------------------------------------------------- messages
 
@@ -343,10 +259,10 @@ class Node:
             raise ConfigError(f"max_pending={max_pending!r} must be at least 1")
         client_id = f"c-{os.urandom(8).hex()}" if id is None else check_client(id)
         mailbox = Mailbox(max_pending=max_pending, overflow=overflow)
-        with self._runtime.lock:
-            if client_id in self._runtime.mailboxes:
+        with self._runtime.core.lock:
+            if client_id in self._runtime.core.mailboxes:
                 raise ConfigError(f"client {client_id!r} is open on this node; close it first")
-            self._runtime.mailboxes[client_id] = mailbox
+            self._runtime.core.mailboxes[client_id] = mailbox
         return Client(self, client_id, mailbox)
 
     def subscribe(
@@ -438,7 +354,7 @@ class Node:
         headers: Mapping[str, str] | None,
         exclude: Client | Member | None,
     ) -> tuple[Receipt, list[str]]:
-        payload = _packer().pack(data)
+        payload = packer().pack(data)
         limit = self._runtime.config.payload_bytes_max
         if len(payload) > limit:
             raise PayloadTooLargeError(what="payload", size_bytes=len(payload), limit_bytes=limit)
@@ -447,7 +363,7 @@ class Node:
             but = (exclude.node.id, exclude.id)
         elif exclude is not None:
             but = (exclude.node, exclude.id)
-        said = _check_headers(headers) if headers else {}
+        said = check_headers(headers) if headers else {}
         return self._runtime.publish(
             DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but
         )
@@ -478,10 +394,13 @@ class Node:
             TimeoutError: it had fewer after `timeout` seconds; the message says how many.
         """
         check_channel(channel)
-        await self._until(
+        await wait_until(
+            self._runtime.once,
             lambda: self.count(channel) >= count,
-            timeout,
-            lambda: f"{channel!r} has {self.count(channel)} members after {timeout} s, not {count}",
+            timeout_s=timeout,
+            complaint=lambda: (
+                f"{channel!r} has {self.count(channel)} members after {timeout} s, not {count}"
+            ),
         )
         return self.members(channel)
 
@@ -496,45 +415,31 @@ class Node:
         """
         runtime = self._runtime
         first = runtime.write(ev.AskRows(DEFAULT_SCOPE))
-        asked_at = monotonic()
 
-        def lagging() -> tuple[NodeId, ...]:
+        def unequal() -> tuple[NodeId, ...]:
             runtime.check()
-            with runtime.lock:
-                return runtime.engine.unequal(DEFAULT_SCOPE, first)
+            with runtime.core.lock:
+                return runtime.core.engine.unequal(DEFAULT_SCOPE, first)
 
-        until = None if timeout is None else monotonic() + timeout
-        while who := lagging():
-            now = monotonic()
-            if until is not None and now >= until:
-                names = ", ".join(p.name for p in self.peers() if p.node in who)
-                raise TimeoutError(f"not converged with {names} after {timeout} s")
-            if now - asked_at >= _ASK_AGAIN_S:
-                runtime.write(ev.AskRows(DEFAULT_SCOPE))
-                asked_at = now
-            left_s = _ASK_AGAIN_S if until is None else min(_ASK_AGAIN_S, until - now)
-            await next_signal(runtime.once, lambda: not lagging(), left_s)
+        def complaint() -> str:
+            who = unequal()
+            names = ", ".join(p.name for p in self.peers() if p.node in who)
+            return f"not converged with {names} after {timeout} s"
+
+        await wait_until(
+            runtime.once,
+            lambda: not unequal(),
+            timeout_s=timeout,
+            complaint=complaint,
+            again_s=_ASK_AGAIN_S,
+            again=lambda: runtime.write(ev.AskRows(DEFAULT_SCOPE)),
+        )
 
     def stats(self) -> Stats:
         """An immutable snapshot of every counter."""
-        self._runtime.check()
-        counters = self._runtime.snapshot()
-        states: dict[str, int] = {}
-        for peer in self.peers():
-            states[peer.state] = states.get(peer.state, 0) + 1
-        return Stats(counters, states, len(self.channels()))
+        return self._views.stats()
 
     # ---------------------------------------------------------------- inside
-
-    async def _until(
-        self, holds: Callable[[], bool], timeout: float | None, complaint: Callable[[], str]
-    ) -> None:
-        until = None if timeout is None else monotonic() + timeout
-        while not holds():
-            left_s = None if until is None else until - monotonic()
-            if left_s is not None and left_s <= 0:
-                raise TimeoutError(complaint())
-            await next_signal(self._runtime.once, holds, left_s)
 
     def _own(self, client: Client) -> None:
         if client.node is not self:
@@ -544,82 +449,11 @@ class Node:
         if client.closed:
             raise ClosedError(f"client {client.id!r} is closed")
 
-    def _channels_of(self, client_id: str) -> tuple[str, ...]:
-        if self._runtime.closed:
-            return ()
-        self._runtime.check()
-        with self._runtime.lock:
-            members = self._runtime.engine.set_of(DEFAULT_SCOPE)
-            mine = members.channels_of(self.id)
-            return tuple(sorted(c for c in mine if client_id in members.clients(self.id, c)))
-
     def _close_client(self, client_id: str, mailbox: Mailbox) -> None:
         mailbox.closed = True
         runtime = self._runtime
-        if runtime.mailboxes.get(client_id) is mailbox:
-            for channel in self._channels_of(client_id):
+        if runtime.core.mailboxes.get(client_id) is mailbox:
+            for channel in self._views.channels_of(client_id):
                 runtime.write(ev.Leave(DEFAULT_SCOPE, channel, self.id, client_id, by_client=True))
-            runtime.mailboxes.pop(client_id, None)
+            runtime.core.mailboxes.pop(client_id, None)
         mailbox.wake()
-
-    def _forget_members(self, channels: set[str] | None) -> None:
-        if channels is None:
-            self._members.clear()
-        else:
-            for channel in channels:
-                self._members.pop(channel, None)
-
-
-class _PerThread(threading.local):
-    packer: PayloadPacker | None = None
-
-
-_per_thread = _PerThread()
-
-
-def _packer() -> PayloadPacker:
-    packer = _per_thread.packer
-    if packer is None:
-        packer = _per_thread.packer = PayloadPacker()
-    return packer
-
-
-def _unpack_meta(packed: bytes) -> object:
-    return unpack(packed) if packed else None
-
-
-def _check_seeds(seeds: Sequence[str]) -> None:
-    if isinstance(seeds, str):
-        raise ConfigError(f"seeds must be a list of endpoints; write seeds=[{seeds!r}]")
-    for seed in seeds:
-        if not is_endpoint(seed):
-            raise ConfigError(f"seed {seed!r} cannot be dialled; write tcp://host:port")
-
-
-def _check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    said = dict(headers)
-    parts: list[object] = [*said, *said.values()]  # unchecked callers exist
-    sizes = [len(p.encode("utf-8", "surrogatepass")) for p in parts if isinstance(p, str)]
-    if len(sizes) != len(parts) or len(said) > 64 or max(sizes, default=0) > 4096:
-        raise ConfigError("headers: at most 64, str to str, each at most 4096 bytes")
-    return said
-
-
-def _check_bind(bind: str, advertise: str | None, *, insecure: bool) -> None:
-    scheme, _, rest = bind.partition("://")
-    if scheme not in ("tcp", "ipc") or not rest:
-        raise ConfigError(f"bind={bind!r}: write tcp://host:port, tcp://host:* or ipc://path")
-    if advertise is not None and not is_endpoint(advertise):
-        raise ConfigError(f"advertise={advertise!r}: write tcp://host:port as others dial it")
-    if scheme == "ipc" or rest.startswith(_LOCAL_HOSTS):
-        return
-    if not insecure:
-        raise ConfigError(
-            f"bind={bind!r} opens this node to the network without encryption or a secret; pass "
-            "insecure=True if that is meant, or bind to 127.0.0.1"
-        )
-    if advertise is None and rest.startswith(("0.0.0.0:", "*:", "[::]:")):
-        raise ConfigError(
-            f"bind={bind!r} listens everywhere, which nobody can dial; add "
-            "advertise='tcp://this-host:port'"
-        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from time import monotonic
 
-__all__ = ["next_signal"]
+__all__ = ["next_signal", "wait_until"]
 
 
 async def next_signal(
@@ -40,3 +41,27 @@ async def next_signal(
     except TimeoutError:
         return False
     return True
+
+
+async def wait_until(
+    subscribe: Callable[[Callable[[], None]], None],
+    holds: Callable[[], bool],
+    *,
+    timeout_s: float | None,
+    complaint: Callable[[], str],
+    again_s: float | None = None,
+    again: Callable[[], object] = lambda: None,
+) -> None:
+    """Wait for signals until `holds()`; every `again_s` seconds without it, do `again()`.
+
+    Raises:
+        TimeoutError: `timeout_s` seconds passed; with `complaint()` as its text.
+    """
+    start = monotonic()
+    while not holds():
+        left_s = None if timeout_s is None else start + timeout_s - monotonic()
+        if left_s is not None and left_s <= 0:
+            raise TimeoutError(complaint())
+        pauses = [pause_s for pause_s in (left_s, again_s) if pause_s is not None]
+        if not await next_signal(subscribe, holds, min(pauses, default=None)):
+            again()

@@ -10,6 +10,7 @@ from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Message, Publication
 
 __all__ = [
+    "Agreed",
     "Bind",
     "Cause",
     "Changed",
@@ -119,6 +120,14 @@ class Changed:
     left: tuple[MemberRow, ...]
     updated: tuple[MemberRow, ...]
     cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A peer that was asked has shown rows equal to mine; see `Engine.unequal`."""
+
+    scope: str
+    node: NodeId
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from crdtpubsub.crdt.memberset import Claimed, MemberSet, Owner
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.dice import Dice
-from crdtpubsub.engine.effects import Cause, Changed, Deliver, Exited
+from crdtpubsub.engine.effects import Agreed, Cause, Changed, Deliver, Exited
 from crdtpubsub.engine.peers import Peer
 from crdtpubsub.engine.relay import Relay
 from crdtpubsub.engine.scopes import ScopeState
@@ -308,6 +308,7 @@ class Replication:
             self.cluster.hear_of(None, life, sender, now)
         if rows.reply and rows.stamp and compared.equal:
             state.equal_stamp[sender] = rows.stamp
+            self.cluster.out.append(Agreed(state.scope, sender))
         self._answer(sender, list(compared.messages))
         if not rows.reply:
             self.flush(state, now)

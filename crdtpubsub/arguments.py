@@ -1,0 +1,70 @@
+"""Arguments of the doors, checked before anything happens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from crdtpubsub.errors import ConfigError
+from crdtpubsub.transport.base import is_endpoint
+from crdtpubsub.wire.payload import PayloadPacker
+
+__all__ = ["check_bind", "check_headers", "check_seeds", "packer"]
+
+_LOCAL_HOSTS: Final = ("127.", "[::1]", "localhost")
+
+
+class _PerThread(threading.local):
+    packer: PayloadPacker | None = None
+
+
+_per_thread = _PerThread()
+
+
+def packer() -> PayloadPacker:
+    """The payload packer of this thread: making one costs as much as packing."""
+    packer = _per_thread.packer
+    if packer is None:
+        packer = _per_thread.packer = PayloadPacker()
+    return packer
+
+
+def check_seeds(seeds: Sequence[str]) -> None:
+    """Refuse what is no list of endpoints."""
+    if isinstance(seeds, str):
+        raise ConfigError(f"seeds must be a list of endpoints; write seeds=[{seeds!r}]")
+    for seed in seeds:
+        if not is_endpoint(seed):
+            raise ConfigError(f"seed {seed!r} cannot be dialled; write tcp://host:port")
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """A copy of `headers`, if they may travel."""
+    said = dict(headers)
+    parts: list[object] = [*said, *said.values()]  # unchecked callers exist
+    sizes = [len(p.encode("utf-8", "surrogatepass")) for p in parts if isinstance(p, str)]
+    if len(sizes) != len(parts) or len(said) > 64 or max(sizes, default=0) > 4096:
+        raise ConfigError("headers: at most 64, str to str, each at most 4096 bytes")
+    return said
+
+
+def check_bind(bind: str, advertise: str | None, *, insecure: bool) -> None:
+    """Refuse an endpoint that cannot be listened on, or that opens a node by accident."""
+    scheme, _, rest = bind.partition("://")
+    if scheme not in ("tcp", "ipc") or not rest:
+        raise ConfigError(f"bind={bind!r}: write tcp://host:port, tcp://host:* or ipc://path")
+    if advertise is not None and not is_endpoint(advertise):
+        raise ConfigError(f"advertise={advertise!r}: write tcp://host:port as others dial it")
+    if scheme == "ipc" or rest.startswith(_LOCAL_HOSTS):
+        return
+    if not insecure:
+        raise ConfigError(
+            f"bind={bind!r} opens this node to the network without encryption or a secret; pass "
+            "insecure=True if that is meant, or bind to 127.0.0.1"
+        )
+    if advertise is None and rest.startswith(("0.0.0.0:", "*:", "[::]:")):
+        raise ConfigError(
+            f"bind={bind!r} listens everywhere, which nobody can dial; add "
+            "advertise='tcp://this-host:port'"
+        )

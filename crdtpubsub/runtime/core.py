@@ -1,0 +1,167 @@
+"""What callers and the I/O thread share: the engine, its lock, and how effects are performed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from crdtpubsub.config import Config
+from crdtpubsub.engine import effects as ef
+from crdtpubsub.engine.engine import Engine
+from crdtpubsub.runtime.handover import HandOverLock
+from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
+from crdtpubsub.runtime.sending import Sender
+from crdtpubsub.transport.base import Transport, is_endpoint
+
+__all__ = ["LOGGED", "Core", "log"]
+
+log = logging.getLogger("crdtpubsub")
+
+LOGGED = frozenset({1, 10, 100, 1_000, 10_000, 100_000, 1_000_000})
+"""What repeats is logged the first, tenth, hundredth ... time."""
+
+
+class Core:
+    """The engine under its lock, and the effects of what it decides.
+
+    Under the lock: no user code, no log, no payload codec, no wake-up, no blocking call. What
+    an effect asks of these is noted, and done by `let_go` once the lock is free.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sender: Sender,
+        transport: Transport,
+        lock: HandOverLock,
+        config: Config,
+    ) -> None:
+        self.engine = engine
+        self.sender = sender
+        self.transport = transport
+        self.lock = lock
+        self.config = config
+        self.name = engine.fact.name
+        self.counters: Counter[str] = Counter()
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.dials: list[tuple[str, bool]] = []  # endpoint, dial or drop: for the I/O thread
+        self.lagging: list[str] = []
+        self.sleeping = False  # the I/O thread polls, and would like to be woken
+        self.sleep_until = 0.0
+        self.listeners: list[Callable[[set[str] | None], None]] = []
+        self.on_pulse: list[Callable[[], None]] = []
+        self.pulse = False
+        self.to_wake: set[Mailbox] = set()
+        self.notes: list[ef.PeerChanged | ef.Noted] = []
+
+    # ---------------------------------------------------------------- under the lock
+
+    def perform(self, effects: Iterable[ef.Effect]) -> None:
+        """Do what the engine asks, or note it for later."""
+        """Do what the engine asks, or note it for later."""
+        sender = self.sender
+        for effect in effects:
+            match effect:
+                case ef.Send():
+                    record = sender.encoder.message(effect.message)
+                    for endpoint in effect.endpoints:
+                        self._put_gossip(endpoint, record)
+                case ef.Deliver():
+                    said = effect.publication
+                    message = Message(said.channel, said.payload, effect.sender, said.headers)
+                    self.deliver(message, effect.clients)
+                case ef.Changed():
+                    self._changed(effect)
+                case ef.Exited():
+                    closed = effect.cause is ef.Cause.SCOPE_CLOSED
+                    mailbox = self.mailboxes.get(effect.client)
+                    if mailbox is not None:
+                        mailbox.put_exit(Exit(effect.channel, "closed" if closed else "removed"))
+                        self.to_wake.add(mailbox)
+                case ef.Greet():
+                    sender.greet(effect.endpoint, effect.to, sender.encoder.message(effect.message))
+                case ef.Bind():
+                    if (line := sender.line(effect.endpoint)) is not None:
+                        line.outbox.bind(effect.life)
+                case ef.Connect():
+                    self._connect(effect.endpoint)
+                case ef.Disconnect():
+                    self.dials.append((effect.endpoint, False))
+                    sender.shut(effect.endpoint)
+                case ef.Agreed():
+                    self.pulse = True
+                case ef.PeerChanged() | ef.Noted():
+                    self.pulse = True
+                    self.notes.append(effect)
+
+    def _put_gossip(self, endpoint: str, record: bytes) -> None:
+        if self.sender.put(endpoint, record, publication=False):
+            return
+        line = self.sender.line(endpoint)
+        if line is not None and line.outbox.lagging and endpoint not in self.lagging:
+            self.lagging.append(endpoint)
+
+    def _connect(self, endpoint: str) -> None:
+        if is_endpoint(endpoint):
+            self.sender.open(endpoint)
+            self.dials.append((endpoint, True))
+        else:
+            self.counters["endpoints_refused"] += 1
+
+    def deliver(self, message: Message, clients: Iterable[str]) -> None:
+        """Queue one message for each of these clients of this node."""
+        """Queue one message for each of these clients of this node."""
+        mailboxes, to_wake = self.mailboxes, self.to_wake
+        delivered = 0
+        for client in clients:
+            mailbox = mailboxes.get(client)
+            if mailbox is not None:
+                delivered += mailbox.put(message)
+                to_wake.add(mailbox)
+        self.counters["delivered"] += delivered
+
+    def _changed(self, effect: ef.Changed) -> None:
+        self.pulse = True
+        channels: set[str] | None = None
+        if effect.cause is ef.Cause.OP:
+            channels = {row[0] for row in effect.joined}
+            channels.update(row[0] for row in effect.left)
+            channels.update(row[0] for row in effect.updated)
+        for listener in self.listeners:
+            listener(channels)
+
+    def must_wake(self) -> bool:
+        """Whether the I/O thread sleeps longer than what was just queued allows."""
+        if not self.sleeping:
+            return False
+        if self.sender.ready or self.dials or self.lagging:
+            return True
+        return self.engine.next_flush() < self.sleep_until
+
+    # ---------------------------------------------------------------- after the lock
+
+    def let_go(self, *, wake: bool) -> None:
+        """What had to wait for the lock to be free: wake-ups and logs."""
+        if wake:
+            self.sleeping = False
+            self.transport.wake()
+        while self.to_wake:
+            with contextlib.suppress(KeyError):
+                self.to_wake.pop().wake()
+        if self.pulse:
+            self.pulse = False
+            wakers, self.on_pulse = self.on_pulse, []
+            for waker in wakers:
+                waker()
+        while self.notes:
+            self._log(self.notes.pop(0))
+
+    def _log(self, note: ef.PeerChanged | ef.Noted) -> None:
+        if isinstance(note, ef.PeerChanged):
+            log.info("%s: node %s (%s) is %s", self.name, note.name, note.node[:8], note.state)
+            return
+        self.counters[f"noted_{note.what}"] += 1
+        if self.counters[f"noted_{note.what}"] in LOGGED:
+            log.warning("%s: %s: %.300s", self.name, note.what, note.about)

@@ -1,0 +1,122 @@
+"""The I/O thread at work: what happens on the transport becomes events, outboxes become frames."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from crdtpubsub.engine import events as ev
+from crdtpubsub.engine.slicing import slices
+from crdtpubsub.errors import ConfigError, WireError
+from crdtpubsub.runtime.core import LOGGED, Core, log
+from crdtpubsub.transport.base import Connected, Disconnected, FrameIn, Happening, Refused, Writable
+from crdtpubsub.wire.codec import Decoder
+
+__all__ = ["GOODBYE_S", "Loop"]
+
+GOODBYE_S = 0.25
+"""How long a closing node lets its last frames leave."""
+
+NAP_S = 0.001
+STREAM_RECORDS = 1
+"""More records than this in one turn: callers write faster than one wake-up at a time."""
+
+
+class Loop:
+    """One turn after the other, in a thread of its own."""
+
+    def __init__(self, core: Core, decoder: Decoder) -> None:
+        self.core = core
+        self.decoder = decoder
+        self._next_link = 0
+        self._streaming = False
+
+    def turn(self) -> None:
+        """Wait for something to happen, and deal with it."""
+        with self.core.lock:
+            deadline = self.core.engine.next_deadline()
+            self.core.sleep_until = deadline
+            busy = bool(self.core.sender.ready or self.core.dials or self.core.lagging)
+            # Callers wake a sleeping thread. While they come in a stream, a nap nobody cuts
+            # short gathers a batch: a wake-up a message is what would limit them otherwise.
+            nap = not busy and self._streaming
+            self.core.sleeping = not busy and not nap
+        pause_s = 0.0 if busy else max(0.0, deadline - monotonic())
+        happened = self.core.transport.poll(min(pause_s, NAP_S) if nap else pause_s)
+        self.core.sleeping = False
+        for happening in happened:
+            self._happened(happening)
+        now = monotonic()
+        if now >= deadline:
+            self._handle(ev.Tick())
+        while self.core.lagging:
+            self._handle(ev.LinkLagging(self.core.lagging.pop()))
+        while self.core.dials:
+            self._dial(*self.core.dials.pop(0))
+        emptied = self.core.sender.drain()
+        self._streaming = self.core.sender.drained_records > STREAM_RECORDS
+        for endpoint in emptied:
+            self._emptied(endpoint)
+        self.core.let_go(wake=False)
+
+    def _dial(self, endpoint: str, up: bool) -> None:
+        try:
+            if up:
+                self.core.transport.connect(endpoint)
+            else:
+                self.core.transport.disconnect(endpoint)
+        except ConfigError as error:
+            self.core.counters["dials_refused"] += 1
+            log.warning("%s: cannot dial %.120s: %s", self.core.name, endpoint, error)
+
+    def _emptied(self, endpoint: str) -> None:
+        line = self.core.sender.line(endpoint)
+        if line is not None and line.outbox.lagging:
+            line.outbox.lagging = False
+            self._handle(ev.LinkDrained(endpoint))
+        self.core.pulse = True
+
+    def _handle(self, event: ev.Event) -> None:
+        with self.core.lock:
+            self.core.engine.handle(event, monotonic())
+            self.core.perform(self.core.engine.take())
+
+    def _happened(self, happening: Happening) -> None:
+        match happening:
+            case FrameIn(data):
+                self._frame(data)
+            case Connected(endpoint):
+                with self.core.lock:
+                    self._next_link += 1
+                    self.core.sender.connected(endpoint, self._next_link)
+                self._handle(ev.LinkUp(endpoint, self._next_link))
+            case Disconnected(endpoint):
+                with self.core.lock:
+                    self.core.sender.disconnected(endpoint)
+                self._handle(ev.LinkDown(endpoint))
+            case Refused(endpoint):
+                self._handle(ev.LinkRefused(endpoint))
+            case Writable(endpoint):
+                with self.core.lock:
+                    self.core.sender.writable(endpoint)
+
+    def _frame(self, data: bytes) -> None:
+        try:
+            frame = self.decoder.decode(data)
+        except WireError as error:
+            self.core.counters["frames_malformed"] += 1
+            if self.core.counters["frames_malformed"] in LOGGED:
+                log.warning("%s: dropped a frame: %s", self.core.name, error)
+            return
+        self.core.counters["frames"] += 1
+        for part in slices(frame, self.core.config.slice_births):
+            self._handle(ev.Received(part))
+
+    def leave(self) -> None:
+        """Say goodbye and let what is queued leave, for a moment."""
+        self._handle(ev.SayGoodbye())
+        until = monotonic() + GOODBYE_S
+        while self.core.sender.ready and monotonic() < until:
+            self.core.sender.drain()
+            for happening in self.core.transport.poll(0.01):
+                if isinstance(happening, Writable):
+                    self.core.sender.writable(happening.endpoint)

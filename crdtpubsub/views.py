@@ -1,0 +1,170 @@
+"""What users see of the cluster: values built on read, and cached until they may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from crdtpubsub.names import DEFAULT_SCOPE, NodeId
+from crdtpubsub.runtime import Runtime
+from crdtpubsub.wire.payload import unpack
+
+__all__ = ["Member", "Peer", "Stats", "Views"]
+
+_MEMBERS_CACHED: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One client in one channel, wherever it lives.
+
+    Attributes:
+        channel: the channel it is in.
+        id: the client's id, unique on its node.
+        node: the node that owns it; equals that node's `Node.id`.
+        meta: what was said with `join` or `update`, or None.
+    """
+
+    channel: str
+    id: str
+    node: NodeId
+    meta: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another node, as this one sees it.
+
+    Attributes:
+        node: its life; a restart is another one.
+        name: its human label.
+        endpoint: where it can be dialled.
+        state: `alive`, `suspect` (still listed) or `down` (hidden until it answers).
+        linked: whether messages can be sent to it directly.
+    """
+
+    node: NodeId
+    name: str
+    endpoint: str
+    state: str
+    linked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """An immutable snapshot of a node's counters.
+
+    Attributes:
+        counters: every counter by name, from the start of the node.
+        peers: peers held, by state.
+        channels: channels known here.
+    """
+
+    counters: Mapping[str, int]
+    peers: Mapping[str, int]
+    channels: int
+
+
+class Views:
+    """The reads of a node. Each takes the lock for a moment, or not at all.
+
+    Raises, from every method:
+        ClosedError: the node does not run.
+        ForkedError: it runs in the parent of this process.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._members: dict[str, tuple[Member, ...]] = {}
+        runtime.on_change(self._forget)
+
+    def members(self, channel: str) -> tuple[Member, ...]:
+        """Everybody listed, from the cache if nothing changed since it was made."""
+        self._runtime.check()
+        known = self._members.get(channel)
+        if known is None:
+            with self._runtime.core.lock:  # also against a change between reading and caching
+                known = self._build(channel, include_down=False)
+                if len(self._members) >= _MEMBERS_CACHED:
+                    self._members.clear()
+                self._members[channel] = known
+        return known
+
+    def members_with_down(self, channel: str) -> tuple[Member, ...]:
+        """The same with those whose node is down, and may come back."""
+        self._runtime.check()
+        with self._runtime.core.lock:
+            return self._build(channel, include_down=True)
+
+    def _build(self, channel: str, *, include_down: bool) -> tuple[Member, ...]:
+        engine = self._runtime.core.engine
+        extra = engine.set_of(DEFAULT_SCOPE).extra
+        return tuple(
+            Member(channel, client, owner, _unpack_meta(extra(owner, birth)[2]))
+            for owner, client, birth in engine.members(
+                DEFAULT_SCOPE, channel, include_down=include_down
+            )
+        )
+
+    def count(self, channel: str) -> int:
+        """How many are listed."""
+        self._runtime.check()
+        if (known := self._members.get(channel)) is not None:
+            return len(known)
+        with self._runtime.core.lock:
+            return self._runtime.core.engine.route(DEFAULT_SCOPE, channel).members
+
+    def channels(self, prefix: str) -> tuple[str, ...]:
+        """Channels with a listed member or declaration, sorted."""
+        self._runtime.check()
+        with self._runtime.core.lock:
+            names = self._runtime.core.engine.channels(DEFAULT_SCOPE)
+        return tuple(name for name in names if name.startswith(prefix))
+
+    def local_channels(self, prefix: str) -> tuple[str, ...]:
+        """Channels this node is in or has declared, sorted."""
+        self._runtime.check()
+        with self._runtime.core.lock:
+            members = self._runtime.core.engine.set_of(DEFAULT_SCOPE)
+            names = sorted(members.channels_of(self._runtime.id))
+        return tuple(name for name in names if name.startswith(prefix))
+
+    def channels_of(self, client: str) -> tuple[str, ...]:
+        """Channels one client of this node is a member of, sorted; none once the node is closed."""
+        if self._runtime.closed:
+            return ()
+        self._runtime.check()
+        me = self._runtime.id
+        with self._runtime.core.lock:
+            members = self._runtime.core.engine.set_of(DEFAULT_SCOPE)
+            mine = members.channels_of(me)
+            return tuple(sorted(c for c in mine if client in members.clients(me, c)))
+
+    def peers(self) -> tuple[Peer, ...]:
+        """Every other node held, sorted by id."""
+        self._runtime.check()
+        with self._runtime.core.lock:
+            return tuple(
+                Peer(p.node, p.name, p.endpoint, str(p.state), p.linked)
+                for p in self._runtime.core.engine.peers()
+            )
+
+    def stats(self) -> Stats:
+        """Every counter."""
+        self._runtime.check()
+        states: dict[str, int] = {}
+        for peer in self.peers():
+            states[peer.state] = states.get(peer.state, 0) + 1
+        return Stats(self._runtime.snapshot(), states, len(self.channels("")))
+
+    def _forget(self, channels: set[str] | None) -> None:
+        if channels is None:
+            self._members.clear()
+            return
+        for channel in channels:
+            self._members.pop(channel, None)
+
+
+def _unpack_meta(packed: bytes) -> object:
+    return unpack(packed) if packed else None
