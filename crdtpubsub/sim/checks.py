@@ -210,8 +210,9 @@ class Checks:
     def _over_claims(self, process: Process, scope: str) -> None:
         members = process.engine.set_of(scope)
         marks = self._marks[scope, process.node]
+        seen_of, sum_of = members.seen, members.sum
         for owner in members.owners():
-            mark = (members.seen(owner), members.sum(owner))
+            mark = (seen_of(owner), sum_of(owner))
             if marks.get(owner) == mark:
                 continue
             marks[owner] = mark

@@ -19,16 +19,17 @@ __all__ = ["Summary", "run_world"]
 _OPS_MIN: Final = 200
 _FAULTS_MIN: Final = 5
 _QUIET_MAX_S: Final = 150.0
-_NOTICED_S: Final = 12.0  # until everybody has noticed what was cut
 _SIDE: Final = "side"
 _RUNNING_MIN: Final = 3
 
 
 def _draw_config(dice: Random) -> Config:
+    mult = dice.choice((1.0, 2.0, 4.0))
     return Config(
-        suspicion_mult=dice.choice((1.0, 2.0, 4.0)),
+        suspicion_mult=mult,
         suspicion_max_mult=2.0,
-        forget_after_s=dice.choice((40.0, 40.0, 1200.0)),
+        # 10 s is less than the longest partition: lives are purged, and return.
+        forget_after_s=dice.choice((10.0 * mult, 10.0 * mult, 1200.0)),
         slice_births=dice.choice((2, 16, 256)),
         transfer_births=dice.choice((1, 4, 1500)),
         push_interval_s=dice.choice((0.005, 0.005, 0.05)),
@@ -169,7 +170,7 @@ class _Script:
         return True
 
     def _lasting(self) -> float:
-        return self.dice.choice((0.3, 2.0, 6.0, 15.0)) * (0.5 + self.dice.random())
+        return self.dice.choice((0.3, 1.0, 3.0, 9.0)) * (0.5 + self.dice.random())
 
     def _pause(self, *, clock_stands: bool) -> bool:
         if (i := self._spare()) is None:
@@ -229,7 +230,7 @@ class _Script:
         world, dice = self.world, self.dice
         for i in range(len(world.slots)):
             self._open_side(i)
-        pace_s = dice.choice((0.02, 0.05, 0.1))
+        pace_s = dice.choice((0.01, 0.03, 0.06))
         when = sorted(dice.randrange(ops) for _ in range(faults))
         world.run_for(dice.choice((0.0, 0.5, 3.0)))
         while self.summary.ops < ops:
@@ -242,6 +243,13 @@ class _Script:
         while self.faults() < _FAULTS_MIN:
             self.fault()
             world.run_for(0.2)
+
+    def exile(self) -> None:
+        """Now and then somebody is away for so long that he is forgotten, and returns."""
+        forgotten_s = self.world.config.forget_after_s
+        if forgotten_s <= 10.0 and self.dice.random() < 0.5:
+            self.world.partition(self.some(), mode=self.dice.choice(list(CutMode)))
+            self.world.run_for(forgotten_s + 8.0)
 
     def mend(self) -> None:
         """All faults stop, but the topology may stay poor."""
@@ -267,7 +275,8 @@ class _Script:
         for i, j in cut:
             world.cut(i, j, mode=dice.choice(list(CutMode)))
         if cut:
-            world.run_for(_NOTICED_S)
+            # Until everybody has noticed: a probe, and the longest suspicion.
+            world.run_for(3.0 + 2.0 * world.config.suspicion_max_s(len(indexes)))
 
     def _introduce(self, edges: list[tuple[int, ...]]) -> None:
         """Nobody can dial an address that it never heard of and that no seed can tell it."""
@@ -321,6 +330,8 @@ def run_world(
         script.act(ops, faults)
         if until is not None:
             world.run_for(max(0.0, until - world.now))
+        if script.able():
+            script.exile()
         script.mend()
         summary.converged_after_s = world.run_until_quiet(_QUIET_MAX_S)
         world.run_for(2.0)

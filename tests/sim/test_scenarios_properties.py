@@ -337,3 +337,20 @@ def test_q29_joined_and_gone_within_one_flush(monkeypatch: pytest.MonkeyPatch) -
     deltas = [d for m in said if isinstance(m, Deltas) for d in m.deltas]
     assert deltas
     assert not any("blink" in clients for d in deltas for clients in d.entries.values())
+
+
+def test_a_lost_removal_in_a_long_history_is_found_by_sums() -> None:
+    world = World(30, nodes=1)
+    for n in range(4200):
+        world.join(0, "room", f"c{n}")
+        if n % 100:
+            world.leave(0, "room", f"c{n}")
+    late = world.add_node()
+    world.run_until_quiet()
+    world.network.weather = replace(world.network.weather, loss=1.0)
+    world.remove(late, "room", world.slots[0].node, "c100")
+    world.run_for(0.1)
+    world.network.calm()
+    world.run_until_quiet()
+    assert world.counters()["sums"] > 0
+    assert world.exits("room") == ["c100@0"]
