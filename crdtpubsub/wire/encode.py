@@ -1,0 +1,168 @@
+"""Messages as bytes. Encoding trusts the caller; the format stands in `codec`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from struct import pack
+from typing import Final, assert_never
+
+import msgpack  # type: ignore[import-untyped,unused-ignore]
+
+from crdtpubsub.crdt.delta import Delta
+from crdtpubsub.names import NodeId
+from crdtpubsub.wire.header import pack_header
+from crdtpubsub.wire.kind import Kind
+from crdtpubsub.wire.limits import CHUNK
+from crdtpubsub.wire.messages import (
+    Accuse,
+    Ack,
+    Deltas,
+    Echo,
+    Fact,
+    Facts,
+    Goodbye,
+    Header,
+    Hello,
+    Live,
+    Message,
+    Probe,
+    ProbeFor,
+    Publication,
+    Pull,
+    RelayedAck,
+    Row,
+    Rows,
+    Sums,
+    Welcome,
+)
+
+__all__ = ["Encoder", "frame"]
+
+_PUBLICATION: Final = int(Kind.PUBLICATION)
+
+
+class Encoder:
+    """Messages and headers as bytes. One per thread: it reuses one packer.
+
+    It does not check: who builds a message keeps to the limits above, or no peer takes it.
+    """
+
+    __slots__ = ("_pack",)
+
+    def __init__(self) -> None:
+        packer = msgpack.Packer(autoreset=True, use_bin_type=True)
+        self._pack: Callable[[object], bytes] = packer.pack
+
+    def header(self, header: Header) -> bytes:
+        """The first `HEADER_BYTES` of a frame."""
+        return pack_header(header)
+
+    def message(self, message: Message) -> bytes:
+        """One record, to be shared by all frames that carry it."""
+        return self._pack(_record(message))
+
+    def publication(
+        self,
+        scope: str,
+        channel: str,
+        payload: bytes,
+        *,
+        sender: str = "",
+        headers: Mapping[str, str] | None = None,
+        exclude: tuple[NodeId, str] | None = None,
+    ) -> bytes:
+        """The record of a `Publication`, without the cost of making one first."""
+        but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
+        return self._pack((_PUBLICATION, scope, channel, payload, sender, headers or {}, but))
+
+
+def frame(header_bytes: bytes, records: Sequence[bytes]) -> bytes:
+    """A frame of records that were encoded before, by whomever. At most `RECORDS_MAX` of them."""
+    n = len(records)
+    if n < 16:
+        claim = (0x90 | n).to_bytes(1, "big")
+    elif n < 65_536:
+        claim = b"\xdc" + n.to_bytes(2, "big")
+    else:
+        claim = b"\xdd" + n.to_bytes(4, "big")
+    return b"".join((header_bytes, claim, *records))
+
+
+def _record(message: Message) -> tuple[object, ...]:
+    match message:
+        case Publication(scope, channel, payload, sender, headers, exclude):
+            but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
+            return Kind.PUBLICATION, scope, channel, payload, sender, headers, but
+        case Deltas(scope, deltas, answers, more):
+            return Kind.DELTAS, scope, _chunks([_delta(d) for d in deltas]), answers, more
+        case Hello(fact, nonce, capabilities):
+            return Kind.HELLO, _fact(fact), nonce, capabilities
+        case Welcome(echo, nonce, fact, known):
+            return Kind.WELCOME, echo, nonce, _fact(fact), _facts(known)
+        case Echo(echo):
+            return Kind.ECHO, echo
+        case Goodbye():
+            return (Kind.GOODBYE,)
+        case Probe(nonce, facts):
+            return Kind.PROBE, nonce, _facts(facts)
+        case Ack(nonce, fact):
+            return Kind.ACK, nonce, _fact(fact)
+        case ProbeFor(nonce, target):
+            return Kind.PROBE_FOR, nonce, bytes.fromhex(target)
+        case RelayedAck(nonce, target, maybe, refused):
+            said = None if maybe is None else _fact(maybe)
+            return Kind.RELAYED_ACK, nonce, bytes.fromhex(target), said, refused
+        case Facts(facts):
+            return Kind.FACTS, _facts(facts)
+        case Accuse(target, incarnation, opinion):
+            return Kind.ACCUSE, bytes.fromhex(target), incarnation, opinion
+        case Rows(scope, root, rows, reply, stamp):
+            told = None if rows is None else _chunks([_row(row) for row in rows])
+            return Kind.ROWS, scope, root, told, reply, stamp
+        case Pull(scope, owner, runs, id_):
+            return Kind.PULL, scope, bytes.fromhex(owner), _u64s(runs), id_
+        case Sums(scope, owner, runs, sums):
+            return Kind.SUMS, scope, bytes.fromhex(owner), _u64s(runs), _u64s(sums)
+        case Live(scope, owner, runs, births):
+            rising = sorted(births)
+            updated = [x for birth in rising if (x := births[birth])]
+            where = [birth for birth in rising if births[birth]]
+            versions = _u64s(tuple(chain.from_iterable(zip(where, updated, strict=True))))
+            return (
+                Kind.LIVE,
+                scope,
+                bytes.fromhex(owner),
+                _u64s(runs),
+                _u64s(tuple(rising)),
+                versions,
+            )
+        case _:
+            assert_never(message)
+
+
+def _fact(fact: Fact) -> tuple[object, ...]:
+    return bytes.fromhex(fact.node), fact.name, fact.endpoint, fact.incarnation, fact.scopes
+
+
+def _facts(facts: tuple[Fact, ...]) -> list[Sequence[object]]:
+    return _chunks([_fact(fact) for fact in facts])
+
+
+def _delta(delta: Delta) -> tuple[object, ...]:
+    flat: list[object] = []
+    for birth, extra in delta.extras.items():
+        flat += (birth, *extra)
+    return bytes.fromhex(delta.owner), _u64s(delta.runs), delta.entries, _chunks(flat)
+
+
+def _row(row: Row) -> tuple[object, ...]:
+    return bytes.fromhex(row.owner), _u64s(row.runs), row.count, row.sum
+
+
+def _u64s(numbers: tuple[int, ...]) -> bytes:
+    return pack(f">{len(numbers)}Q", *numbers)
+
+
+def _chunks(items: Sequence[object]) -> list[Sequence[object]]:
+    return [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]

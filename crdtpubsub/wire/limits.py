@@ -1,0 +1,41 @@
+"""What a frame may hold at most. Encoders keep to it, decoders insist on it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BIRTH_MAX",
+    "CHUNK",
+    "ENDPOINT_BYTES_MAX",
+    "FRAME_BYTES_MAX",
+    "HEADERS_MAX",
+    "HEADER_TEXT_BYTES_MAX",
+    "META_BYTES_MAX",
+    "PAYLOAD_BYTES_MAX",
+    "RECORDS_MAX",
+    "SCOPES_MAX",
+    "U32_MAX",
+    "U64_MAX",
+]
+
+U32_MAX: Final = 2**32 - 1
+U64_MAX: Final = 2**64 - 1
+BIRTH_MAX: Final = 2**62
+PAYLOAD_BYTES_MAX: Final = 16 * 1024 * 1024
+FRAME_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 64 * 1024
+RECORDS_MAX: Final = 65_536
+META_BYTES_MAX: Final = 4096
+HEADERS_MAX: Final = 64
+HEADER_TEXT_BYTES_MAX: Final = 4096
+ENDPOINT_BYTES_MAX: Final = 255
+SCOPES_MAX: Final = 64
+
+CHUNK: Final = 4096
+"""Longest msgpack array inside a record.
+
+msgpack allocates an array when its length is claimed, before an item of it has come, and
+1024 claims may be open inside each other: 5 kB of input would hold 1024 times the limit.
+Hence a low limit, and longer lists in chunks of it (a multiple of 4: extras come in fours).
+Worst case 1024 * 4096 * 8 bytes = 34 MB for the length of one call.
+"""

@@ -1,0 +1,327 @@
+"""Records as messages, each field of them checked. The format stands in `codec`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from itertools import chain, pairwise
+from operator import lt
+from typing import Any, Final
+
+from crdtpubsub.crdt.delta import PLAIN, Delta, Extra
+from crdtpubsub.crdt.intervals import count, pairs
+from crdtpubsub.names import NAME_BYTES_MAX, is_name
+from crdtpubsub.wire import fields
+from crdtpubsub.wire.kind import Kind
+from crdtpubsub.wire.limits import (
+    ENDPOINT_BYTES_MAX,
+    META_BYTES_MAX,
+    SCOPES_MAX,
+    U32_MAX,
+    U64_MAX,
+)
+from crdtpubsub.wire.messages import (
+    Accuse,
+    Ack,
+    Deltas,
+    Echo,
+    Fact,
+    Facts,
+    Goodbye,
+    Hello,
+    Live,
+    Message,
+    Opinion,
+    Probe,
+    ProbeFor,
+    Publication,
+    Pull,
+    RelayedAck,
+    Row,
+    Rows,
+    Sums,
+    Welcome,
+)
+from crdtpubsub.wire.refusal import bad, refuse
+
+__all__ = ["reader"]
+
+
+def reader() -> Callable[[object], Message | None]:
+    """Reads the records of one frame: the message, or None if its kind is not known.
+
+    Raises `FrameError`, or anything else, at a record that is not as it should be.
+    """
+    return _Reader().read
+
+
+class _Reader:
+    """The records of one frame, checked. Each name is looked at once per frame.
+
+    Every method takes a record whose arity is right and says no by raising.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: dict[object, str] = {}
+
+    def read(self, record: object) -> Message | None:
+        """The message in `record`; None if it is of a kind that is not known."""
+        if type(record) is not tuple or not record or type(record[0]) is not int:
+            refuse("a record is no array that starts with its kind")
+        if (entry := _READERS.get(record[0])) is None:
+            return None
+        arity, reads = entry
+        if len(record) != arity:
+            refuse(f"a record of kind {record[0]} has {len(record)} items, not {arity}")
+        return reads(self, record)
+
+    # ---------------------------------------------------------------- records
+
+    def publication(self, record: tuple[Any, ...]) -> Publication:
+        _, scope, channel, payload, sender, headers, exclude = record
+        known = self._names.get
+        scope = known(scope) or self._name("scope", scope)
+        channel = known(channel) or self._name("channel", channel)
+        if type(payload) is not bytes:  # its length is limited by the unpacker
+            bad("payload", payload)
+        if sender != "":
+            sender = known(sender) or self._name("client id", sender)
+        if headers != {}:
+            fields.check_headers(headers)
+        if exclude is not None:
+            if type(exclude) is not tuple or len(exclude) != 2:
+                bad("member to exclude", exclude)
+            exclude = (fields.life(exclude[0]), self._name("client id", exclude[1]))
+        return Publication(scope, channel, payload, sender, headers, exclude)
+
+    def deltas(self, record: tuple[Any, ...]) -> Deltas:
+        _, scope, deltas, answers, more = record
+        return Deltas(
+            self._name("scope", scope),
+            tuple([self._delta(delta) for delta in fields.unchunked(deltas)]),
+            fields.number("pull id", answers, U64_MAX),
+            fields.flag(more),
+        )
+
+    def hello(self, record: tuple[Any, ...]) -> Hello:
+        _, fact, nonce, capabilities = record
+        return Hello(
+            self._fact(fact), fields.nonce(nonce), fields.number("set", capabilities, U64_MAX)
+        )
+
+    def welcome(self, record: tuple[Any, ...]) -> Welcome:
+        _, echo, nonce, fact, known = record
+        return Welcome(
+            fields.nonce(echo), fields.nonce(nonce), self._fact(fact), self._facts(known)
+        )
+
+    def echo(self, record: tuple[Any, ...]) -> Echo:
+        return Echo(fields.nonce(record[1]))
+
+    def goodbye(self, _record: tuple[Any, ...]) -> Goodbye:
+        return Goodbye()
+
+    def probe(self, record: tuple[Any, ...]) -> Probe:
+        return Probe(fields.nonce(record[1]), self._facts(record[2]))
+
+    def ack(self, record: tuple[Any, ...]) -> Ack:
+        return Ack(fields.nonce(record[1]), self._fact(record[2]))
+
+    def probe_for(self, record: tuple[Any, ...]) -> ProbeFor:
+        return ProbeFor(fields.nonce(record[1]), fields.life(record[2]))
+
+    def relayed_ack(self, record: tuple[Any, ...]) -> RelayedAck:
+        _, nonce, target, fact, refused = record
+        said = None if fact is None else self._fact(fact)
+        return RelayedAck(fields.nonce(nonce), fields.life(target), said, fields.flag(refused))
+
+    def facts(self, record: tuple[Any, ...]) -> Facts:
+        return Facts(self._facts(record[1]))
+
+    def accuse(self, record: tuple[Any, ...]) -> Accuse:
+        _, target, incarnation, opinion = record
+        return Accuse(
+            fields.life(target),
+            fields.number("incarnation", incarnation, U32_MAX),
+            Opinion(fields.number("opinion", opinion, max(Opinion))),
+        )
+
+    def rows(self, record: tuple[Any, ...]) -> Rows:
+        _, scope, root, rows, reply, stamp = record
+        return Rows(
+            self._name("scope", scope),
+            fields.number("root", root, U64_MAX),
+            None if rows is None else tuple([_read_row(row) for row in fields.unchunked(rows)]),
+            fields.flag(reply),
+            fields.number("stamp", stamp, U32_MAX),
+        )
+
+    def pull(self, record: tuple[Any, ...]) -> Pull:
+        _, scope, owner, runs, id_ = record
+        return Pull(
+            self._name("scope", scope),
+            fields.life(owner),
+            fields.runs(runs),
+            fields.number("pull id", id_, U64_MAX),
+        )
+
+    def sums(self, record: tuple[Any, ...]) -> Sums:
+        _, scope, owner, runs, sums = record
+        return Sums(
+            self._name("scope", scope), fields.life(owner), fields.runs(runs), fields.u64s(sums)
+        )
+
+    def live(self, record: tuple[Any, ...]) -> Live:
+        _, scope, owner, packed_runs, packed_births, packed_versions = record
+        runs = fields.runs(packed_runs)
+        births = fields.u64s(packed_births)
+        if not all(map(lt, births, births[1:])):
+            refuse("live births do not rise")
+        fields.check_inside(births, runs)
+        live = dict.fromkeys(births, 0)
+        versions = fields.u64s(packed_versions)
+        if len(versions) % 2 or not all(map(lt, versions[0::2], versions[2::2])):
+            refuse("versions are no rising births with one each")
+        for birth, version in pairs(versions):
+            if birth not in live:
+                refuse(f"version of birth {birth}, which is not listed")
+            if not 0 < version <= U32_MAX:
+                bad("version to tell", version)
+            live[birth] = version
+        return Live(self._name("scope", scope), fields.life(owner), runs, live)
+
+    # ---------------------------------------------------------------- parts
+
+    def _name(self, what: str, value: object) -> str:
+        """`value` if it is a name, interned: registries hold each of them many times."""
+        if (known := self._names.get(value)) is not None:
+            return known
+        if not isinstance(value, str) or not is_name(value):
+            bad(what, value)
+        self._names[value] = known = sys.intern(value)
+        return known
+
+    def _fact(self, fact: object) -> Fact:
+        if type(fact) is not tuple or len(fact) != 5:
+            bad("fact", fact)
+        node, name, endpoint, incarnation, scopes = fact
+        if type(endpoint) is not str or not endpoint.isprintable():
+            bad("endpoint", endpoint)
+        if not 0 < len(endpoint.encode()) <= ENDPOINT_BYTES_MAX:
+            bad("endpoint", endpoint)
+        if type(scopes) is not tuple or len(scopes) > SCOPES_MAX:
+            bad("tuple of scopes", scopes)
+        named = tuple([self._name("scope", scope) for scope in scopes])
+        if any(a >= b for a, b in pairwise(named)):
+            refuse("scopes are not sorted, or not unique")
+        return Fact(
+            fields.life(node),
+            self._name("name of a node", name),
+            endpoint,
+            fields.number("incarnation", incarnation, U32_MAX),
+            named,
+        )
+
+    def _facts(self, facts: object) -> tuple[Fact, ...]:
+        return tuple([self._fact(fact) for fact in fields.unchunked(facts)])
+
+    def _delta(self, delta: object) -> Delta:
+        if type(delta) is not tuple or len(delta) != 4:
+            bad("delta", delta)
+        owner, packed_runs, entries, packed_extras = delta
+        runs = fields.runs(packed_runs)
+        births = self._check_entries(entries)
+        fields.check_types("birth", births, int)
+        live = set(births)
+        if len(live) != len(births):
+            refuse("a birth is listed twice")
+        fields.check_inside(sorted(births) if len(runs) > 2 else births, runs)
+        extras = fields.unchunked(packed_extras)
+        return Delta(
+            fields.life(owner), runs, entries, self._extras(extras, live) if extras else {}
+        )
+
+    def _check_entries(self, entries: object) -> list[int]:
+        """Check channels and client ids; return the births, which the caller checks.
+
+        In bulk: one look at all names joined, and one by one only if that look says no.
+        """
+        if type(entries) is not dict:
+            bad("map of channels", entries)
+        if not entries:
+            return []
+        fields.check_types("map of clients", entries.values(), dict)
+        if {} in entries.values():
+            refuse("a channel without clients")
+        clients = list(chain.from_iterable(entries.values()))
+        fields.check_types("channel", entries, str)
+        fields.check_types("client id", clients, str)
+        plain = all(
+            text.isascii() and text.isprintable() for text in ("".join(entries), "".join(clients))
+        )
+        longest = max(map(len, chain(entries, clients)))
+        if not plain or longest > NAME_BYTES_MAX or "" in entries:
+            for channel in entries:
+                self._name("channel", channel)
+            for client in set(clients):
+                if client != "" and not is_name(client):
+                    bad("client id", client)
+        return [birth for held in entries.values() for birth in held.values()]
+
+    def _extras(self, flat: list[Any], live: set[int]) -> dict[int, Extra]:
+        if len(flat) % 4:
+            refuse("extras do not come in fours")
+        births, versions, groups, metas = (flat[i::4] for i in range(4))
+        fields.check_types("birth", births, int)
+        fields.check_types("version", versions, int)
+        fields.check_types("queue group", groups, str)
+        fields.check_types("metadata", metas, bytes)
+        if not live.issuperset(births):
+            refuse("an extra of a birth that is not listed")
+        if min(versions) < 0 or max(versions) > U32_MAX:
+            refuse("a version is out of range")
+        if max(map(len, metas)) > META_BYTES_MAX:
+            refuse(f"metadata beyond {META_BYTES_MAX} bytes")
+        known = {group: group and self._name("queue group", group) for group in set(groups)}
+        told = zip(versions, map(known.__getitem__, groups), metas, strict=True)
+        extras: dict[int, Extra] = dict(zip(births, told, strict=True))
+        if len(extras) != len(births):
+            refuse("two extras of one birth")
+        if PLAIN in extras.values():
+            refuse("an extra that says nothing")
+        return extras
+
+
+def _read_row(row: object) -> Row:
+    if type(row) is not tuple or len(row) != 4:
+        bad("row", row)
+    owner, packed_runs, live, sum_ = row
+    runs = fields.runs(packed_runs)
+    return Row(
+        fields.life(owner),
+        runs,
+        fields.number("count of live births", live, count(runs)),
+        fields.number("sum", sum_, U64_MAX),
+    )
+
+
+_READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Message]]]] = {
+    Kind.HELLO: (4, _Reader.hello),
+    Kind.WELCOME: (5, _Reader.welcome),
+    Kind.ECHO: (2, _Reader.echo),
+    Kind.GOODBYE: (1, _Reader.goodbye),
+    Kind.PROBE: (3, _Reader.probe),
+    Kind.ACK: (3, _Reader.ack),
+    Kind.PROBE_FOR: (3, _Reader.probe_for),
+    Kind.RELAYED_ACK: (5, _Reader.relayed_ack),
+    Kind.FACTS: (2, _Reader.facts),
+    Kind.ACCUSE: (4, _Reader.accuse),
+    Kind.DELTAS: (5, _Reader.deltas),
+    Kind.ROWS: (6, _Reader.rows),
+    Kind.PULL: (5, _Reader.pull),
+    Kind.SUMS: (5, _Reader.sums),
+    Kind.LIVE: (6, _Reader.live),
+    Kind.PUBLICATION: (7, _Reader.publication),
+}
