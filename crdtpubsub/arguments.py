@@ -43,7 +43,10 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """A copy of `headers`, if they may travel."""
     said = dict(headers)
     parts: list[object] = [*said, *said.values()]  # unchecked callers exist
-    sizes = [len(p.encode("utf-8", "surrogatepass")) for p in parts if isinstance(p, str)]
+    try:
+        sizes = [len(p.encode()) for p in parts if isinstance(p, str)]
+    except UnicodeEncodeError:
+        raise ConfigError("headers: a lone surrogate, which UTF-8 cannot carry") from None
     if len(sizes) != len(parts) or len(said) > 64 or max(sizes, default=0) > 4096:
         raise ConfigError("headers: at most 64, str to str, each at most 4096 bytes")
     return said

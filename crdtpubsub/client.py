@@ -88,10 +88,12 @@ class Client:
         Raises:
             TimeoutError: nothing came in time.
             ClosedError: the client or its node is closed and the queue is empty.
+            ForkedError: this is a child of the process that made it.
 
         A cancelled `get` loses nothing: the item stays for the next one.
         """
         until = None if timeout is None else monotonic() + timeout
+        self._node._runtime.check_process()  # noqa: SLF001
         while (item := self._mailbox.take()) is None:
             if self._mailbox.closed:
                 raise ClosedError(f"client {self.id!r} is closed; nothing more will come")
@@ -105,7 +107,7 @@ class Client:
     async def _wait(self, timeout_s: float | None) -> bool:
         mailbox = self._mailbox
         return await next_signal(
-            mailbox.wakers.append, lambda: bool(mailbox) or mailbox.closed, timeout_s
+            mailbox.bell.subscribe, lambda: bool(mailbox) or mailbox.closed, timeout_s
         )
 
     async def __aiter__(self) -> AsyncIterator[Message | Exit]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine.engine import Engine
+from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
 from crdtpubsub.runtime.sending import Sender
@@ -48,13 +49,14 @@ class Core:
         self.mailboxes: dict[str, Mailbox] = {}
         self.dials: list[tuple[str, bool]] = []  # endpoint, dial or drop: for the I/O thread
         self.lagging: list[str] = []
+        self.overflowed: list[str] = []  # clients that a full queue closed: they leave
         self.sleeping = False  # the I/O thread polls, and would like to be woken
         self.sleep_until = 0.0
         self.listeners: list[Callable[[set[str] | None], None]] = []
-        self.on_pulse: list[Callable[[], None]] = []
+        self.bell = Bell()
         self.pulse = False
         self.to_wake: set[Mailbox] = set()
-        self.notes: list[ef.PeerChanged | ef.Noted] = []
+        self.notes: deque[ef.PeerChanged | ef.Noted] = deque()
 
     # ---------------------------------------------------------------- under the lock
 
@@ -118,7 +120,10 @@ class Core:
         for client in clients:
             mailbox = mailboxes.get(client)
             if mailbox is not None:
-                delivered += mailbox.put(message)
+                if mailbox.put(message):
+                    delivered += 1
+                elif mailbox.closed:
+                    self.overflowed.append(client)
                 to_wake.add(mailbox)
         self.counters["delivered"] += delivered
 
@@ -136,7 +141,7 @@ class Core:
         """Whether the I/O thread sleeps longer than what was just queued allows."""
         if not self.sleeping:
             return False
-        if self.sender.ready or self.dials or self.lagging:
+        if self.sender.ready or self.dials or self.lagging or self.overflowed:
             return True
         return self.engine.next_flush() < self.sleep_until
 
@@ -152,11 +157,10 @@ class Core:
                 self.to_wake.pop().wake()
         if self.pulse:
             self.pulse = False
-            wakers, self.on_pulse = self.on_pulse, []
-            for waker in wakers:
-                waker()
+            self.bell.ring()
         while self.notes:
-            self._log(self.notes.pop(0))
+            with contextlib.suppress(IndexError):  # another thread lets go too
+                self._log(self.notes.popleft())
 
     def _log(self, note: ef.PeerChanged | ef.Noted) -> None:
         if isinstance(note, ef.PeerChanged):

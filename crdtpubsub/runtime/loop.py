@@ -7,6 +7,7 @@ from time import monotonic
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import ConfigError, WireError
+from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.core import LOGGED, Core, log
 from crdtpubsub.transport.base import Connected, Disconnected, FrameIn, Happening, Refused, Writable
 from crdtpubsub.wire.codec import Decoder
@@ -35,7 +36,8 @@ class Loop:
         with self.core.lock:
             deadline = self.core.engine.next_deadline()
             self.core.sleep_until = deadline
-            busy = bool(self.core.sender.ready or self.core.dials or self.core.lagging)
+            core = self.core
+            busy = bool(core.sender.ready or core.dials or core.lagging or core.overflowed)
             # Callers wake a sleeping thread. While they come in a stream, a nap nobody cuts
             # short gathers a batch: a wake-up a message is what would limit them otherwise.
             nap = not busy and self._streaming
@@ -50,6 +52,8 @@ class Loop:
             self._handle(ev.Tick())
         while self.core.lagging:
             self._handle(ev.LinkLagging(self.core.lagging.pop()))
+        while self.core.overflowed:
+            self._overflowed(self.core.overflowed.pop())
         while self.core.dials:
             self._dial(*self.core.dials.pop(0))
         emptied = self.core.sender.drain()
@@ -57,6 +61,22 @@ class Loop:
         for endpoint in emptied:
             self._emptied(endpoint)
         self.core.let_go(wake=False)
+
+    def _overflowed(self, client: str) -> None:
+        """A client that its full queue closed is no member any more: nobody shall count on it."""
+        core = self.core
+        with core.lock:
+            mailbox = core.mailboxes.get(client)
+            if mailbox is None or not mailbox.closed:
+                return  # closed by its user meanwhile
+            me, members = core.engine.me, core.engine.set_of(DEFAULT_SCOPE)
+            for channel in sorted(members.channels_of(me)):
+                if client in members.clients(me, channel):
+                    leave = ev.Leave(DEFAULT_SCOPE, channel, me, client, by_client=True)
+                    core.engine.handle(leave, monotonic())
+            core.perform(core.engine.take())
+            core.counters["mailbox_dropped"] += mailbox.dropped
+            del core.mailboxes[client]
 
     def _dial(self, endpoint: str, up: bool) -> None:
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from crdtpubsub.names import NodeId
+from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.wire.payload import unpack
 
 __all__ = ["Exit", "Mailbox", "Message", "Overflow"]
@@ -74,14 +75,14 @@ class Mailbox:
     cancelled one, or one whose event loop was closed, loses nothing.
     """
 
-    __slots__ = ("_exits", "_items", "closed", "dropped", "max_pending", "overflow", "wakers")
+    __slots__ = ("_exits", "_items", "bell", "closed", "dropped", "max_pending", "overflow")
 
     def __init__(self, *, max_pending: int, overflow: Overflow) -> None:
         self.max_pending = max_pending
         self.overflow: Overflow = overflow
         self.dropped = 0
         self.closed = False
-        self.wakers: list[Callable[[], None]] = []
+        self.bell = Bell()
         self._items: deque[Message | Exit] = deque()
         self._exits = 0
 
@@ -123,9 +124,7 @@ class Mailbox:
 
     def wake(self) -> None:
         """Wake every waiter. Not under the runtime's lock."""
-        wakers, self.wakers = self.wakers, []
-        for waker in wakers:
-            waker()
+        self.bell.ring()
 
     def _drop_oldest(self) -> None:
         if not isinstance(self._items[0], Exit):

@@ -68,6 +68,7 @@ class Runtime:
 
     def start(self) -> Future[None]:
         """Bind and run in a thread of its own; the future tells when, or why not."""
+        self._started.set_running_or_notify_cancel()  # who waits may give up; it starts anyway
         self._thread = threading.Thread(
             target=self._run, name=f"crdtpubsub-{self.name}", daemon=True
         )
@@ -91,13 +92,17 @@ class Runtime:
 
     def check(self) -> None:
         """Raise unless this node runs, in this process."""
+        self.check_process()
+        if self._closing or not self.endpoint:
+            state = "closed" if self._closing else "not started"
+            raise ClosedError(f"node {self.name} is {state}; use `async with Node(...)`")
+
+    def check_process(self) -> None:
+        """Raise in the child of a fork."""
         if self._forked:
             raise ForkedError(
                 f"node {self.name} was made before this process was forked; make a new one here"
             )
-        if self._closing or not self.endpoint:
-            state = "closed" if self._closing else "not started"
-            raise ClosedError(f"node {self.name} is {state}; use `async with Node(...)`")
 
     def forked(self) -> None:
         """This is the child of a fork: sockets, thread and births are the parent's."""
@@ -193,7 +198,7 @@ class Runtime:
 
     def once(self, waker: Callable[[], None]) -> None:
         """Call `waker` after the next change of any kind, from whichever thread makes it."""
-        self.core.on_pulse.append(waker)
+        self.core.bell.subscribe(waker)
 
     def snapshot(self) -> dict[str, int]:
         """Every counter there is."""

@@ -1,0 +1,40 @@
+"""Who waits, in whatever thread or event loop, and how all of them are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["Bell"]
+
+
+class Bell:
+    """Wakers that are called once, at the next ring. Safe from any thread, without a lock.
+
+    The table is never replaced: a waiter that subscribes while another thread rings is either
+    rung or is in time to look for itself. (With a list that was swapped for a new one it could
+    end up in the old one, which nobody rings any more, and wait for ever.)
+    """
+
+    __slots__ = ("_wakers",)
+
+    def __init__(self) -> None:
+        self._wakers: dict[Callable[[], None], bool] = {}
+
+    def __len__(self) -> int:
+        return len(self._wakers)
+
+    def subscribe(self, waker: Callable[[], None]) -> None:
+        """Call `waker` at the next ring. Look whether to wait only after this."""
+        self._wakers[waker] = True
+
+    def unsubscribe(self, waker: Callable[[], None]) -> None:
+        """Do not call it. Idempotent."""
+        self._wakers.pop(waker, None)
+
+    def ring(self) -> None:
+        """Call every waker that was subscribed before."""
+        if not self._wakers:
+            return
+        for waker in tuple(self._wakers):
+            if self._wakers.pop(waker, False):
+                waker()
