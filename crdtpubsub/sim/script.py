@@ -188,8 +188,12 @@ class _Script:
         indexes = list(range(len(self.world.slots)))
         side = self.dice.sample(indexes, self.dice.randint(1, len(indexes) - 1))
         self.world.partition(side, mode=self.dice.choice(list(CutMode)))
-        self.world.later(self._lasting(), self.world.heal)
+        self.world.later(self._lasting(), self._heal)
         return True
+
+    def _heal(self) -> None:
+        if not self.summary.topology:  # from then on what is cut stays cut
+            self.world.heal()
 
     def _pair(self) -> tuple[int, int]:
         i, j = self.dice.sample(range(len(self.world.slots)), 2)
@@ -198,7 +202,7 @@ class _Script:
     def _cut(self, *, one_way: bool) -> bool:
         i, j = self._pair()
         self.world.cut(i, j, one_way=one_way, mode=self.dice.choice(list(CutMode)))
-        self.world.later(self._lasting(), self.world.heal)
+        self.world.later(self._lasting(), self._heal)
         return True
 
     def _reset(self, *, late_s: float) -> bool:
@@ -219,7 +223,7 @@ class _Script:
             return True
         if self.dice.random() < 0.5:  # with its push lost
             self.world.partition(i)
-            self.world.later(2.0, self.world.heal)
+            self.world.later(2.0, self._heal)
         self.world.close_scope(i, _SIDE)
         return True
 
