@@ -86,19 +86,14 @@ def _body(body: memoryview) -> tuple[list[Message], int]:
         refuse(f"{claimed} records; at most {RECORDS_MAX} are allowed")
     if budget:
         budget.left = 2 * claimed + size // 5
-    messages: list[Message] = []
-    unknown = 0
     read = reader()
-    for record in islice(unpacker, claimed):  # one by one: rubbish fails early
-        if (message := read(record)) is None:
-            unknown += 1
-        else:
-            messages.append(message)
-    if len(messages) + unknown != claimed:
-        refuse(f"{claimed} records claimed, {len(messages) + unknown} found")
+    heard = [read(record) for record in islice(unpacker, claimed)]  # rubbish fails early
+    if len(heard) != claimed:
+        refuse(f"{claimed} records claimed, {len(heard)} found")
     if unpacker.tell() != size:
         refuse(f"{size - unpacker.tell()} bytes beyond the last record")
-    return messages, unknown
+    messages = [message for message in heard if message is not None]
+    return messages, claimed - len(messages)
 
 
 class _Budget:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from struct import unpack
 from typing import Any
@@ -77,18 +77,18 @@ def runs(packed: object) -> Runs:
     return flat
 
 
-def check_types(what: str, values: Iterable[object], expected: type) -> None:
+def check_types(what: str, values: Collection[object], expected: type) -> None:
     """Exactly that type, of all: bool is not int."""
-    if not set(map(type, values)) <= {expected}:
+    if list(map(type, values)).count(expected) != len(values):
         refuse(f"something among others is no {what}")
 
 
 def check_inside(births: Sequence[int], runs: Runs) -> None:
-    """Whether all `births`, sorted if there is more than one run, lie in `runs`."""
+    """Whether all `births`, which are sorted, lie in `runs`."""
     if not births:
         return
     if len(runs) == 2:
-        inside = min(births) >= runs[0] and max(births) < runs[1]
+        inside = births[0] >= runs[0] and births[-1] < runs[1]
     else:
         found = sum(bisect_left(births, hi) - bisect_left(births, lo) for lo, hi in pairs(runs))
         inside = found == len(births)
