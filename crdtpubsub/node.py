@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import os
 from collections.abc import Mapping, Sequence
-from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,7 +17,7 @@ from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError, Qu
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client, check_label
 from crdtpubsub.runtime import Mailbox, Overflow, Receipt, Runtime
 from crdtpubsub.views import Member, Peer, Stats, Views
-from crdtpubsub.waiting import next_signal, wait_until
+from crdtpubsub.waiting import wait_for_room, wait_until
 from crdtpubsub.wire.payload import pack
 
 __all__ = ["Node"]
@@ -318,7 +317,7 @@ class Node:
         """
         receipt, full = self._publish(channel, data, headers, exclude)
         for endpoint in full:
-            await self._room(endpoint)
+            await wait_for_room(self._runtime, endpoint)
         self._published += 1
         if self._published % _YIELD_EVERY == 0:
             await asyncio.sleep(0)  # a publisher that never suspends would starve its own loop
@@ -367,21 +366,6 @@ class Node:
         return self._runtime.publish(
             DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but
         )
-
-    async def _room(self, endpoint: str) -> None:
-        """Wait while that outbox is above its mark; a link without progress holds nobody."""
-        runtime = self._runtime
-        config = runtime.config
-        asked_at = monotonic()
-        while (progress_at := runtime.room_at(endpoint)) is not None:
-            now = monotonic()
-            left_s = max(asked_at, progress_at) + config.publish_stall_s - now
-            if left_s <= 0:
-                runtime.stall(endpoint)
-                return
-            if now - asked_at >= config.publish_wait_max_s:
-                return
-            await next_signal(runtime.once, lambda: runtime.room_at(endpoint) is None, left_s)
 
     # ---------------------------------------------------------------- knowing
 

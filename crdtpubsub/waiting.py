@@ -7,7 +7,9 @@ import contextlib
 from collections.abc import Callable
 from time import monotonic
 
-__all__ = ["next_signal", "wait_until"]
+from crdtpubsub.runtime import Runtime
+
+__all__ = ["next_signal", "wait_for_room", "wait_until"]
 
 
 async def next_signal(
@@ -65,3 +67,18 @@ async def wait_until(
         pauses = [pause_s for pause_s in (left_s, again_s) if pause_s is not None]
         if not await next_signal(subscribe, holds, min(pauses, default=None)):
             again()
+
+
+async def wait_for_room(runtime: Runtime, endpoint: str) -> None:
+    """Wait while that outbox is above its mark; a link without progress holds nobody."""
+    config = runtime.config
+    asked_at = monotonic()
+    while (progress_at := runtime.room_at(endpoint)) is not None:
+        now = monotonic()
+        left_s = max(asked_at, progress_at) + config.publish_stall_s - now
+        if left_s <= 0:
+            runtime.stall(endpoint)
+            return
+        if now - asked_at >= config.publish_wait_max_s:
+            return
+        await next_signal(runtime.once, lambda: runtime.room_at(endpoint) is None, left_s)

@@ -148,5 +148,15 @@ class Noted:
 
 
 Effect = (
-    Connect | Disconnect | Greet | Bind | Send | Deliver | Exited | Changed | PeerChanged | Noted
+    Agreed
+    | Connect
+    | Disconnect
+    | Greet
+    | Bind
+    | Send
+    | Deliver
+    | Exited
+    | Changed
+    | PeerChanged
+    | Noted
 )

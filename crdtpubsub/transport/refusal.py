@@ -123,9 +123,7 @@ class RefusalChecks:
 
     def _judge(self, check: _Check, code: int, out: list[Happening]) -> None:
         assert check.socket is not None
-        if code == 0 and check.socket.getsockname() == check.socket.getpeername() != "":
-            # TCP's simultaneous open: with nobody there, we may be given the very port we
-            # dial as our own, and talk to ourselves.
+        if code == 0 and _is_itself(check.socket):
             code = errno.ECONNREFUSED
         if code == 0:
             self._watch(check, selectors.EVENT_READ, self._greeted)
@@ -185,3 +183,16 @@ class _Check:
         self.deadline_s = deadline_s
         self.socket: socket.socket | None = None
         self.tries = 0
+
+
+def _is_itself(ours: socket.socket) -> bool:
+    """Whether TCP's simultaneous open made us our own peer.
+
+    With nobody listening, we may be given the very port we dial as our own, and get through.
+    """
+    if ours.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    try:
+        return bool(ours.getsockname() == ours.getpeername())
+    except OSError:  # reset already; reading will tell
+        return False

@@ -131,6 +131,8 @@ class ZmqTransport:
         self.links_max: Final = max(1, (_raise_fd_limit() - FDS_SPARED) // FDS_PER_LINK)
         self._links: dict[str, _Link] = {}
         self._pending: list[Happening] = []
+        # A pipe announces news only to a reader who once found it empty: the next poll looks.
+        self._fresh: list[_Link] = []
         self._locks: list[_PathLock] = []
         self._serial = 0
 
@@ -250,8 +252,7 @@ class ZmqTransport:
             self._on_monitor(link, out)
 
         self._selector.register(link.monitor.FD, selectors.EVENT_READ, on_monitor)
-        # A pipe announces news only to a reader who once found it empty.
-        self._on_monitor(link, self._pending)
+        self._fresh.append(link)
 
     def _hang_up(self, link: _Link, *, linger_ms: int) -> None:
         """Monitor, then socket: the other order ends in a monitor of nothing."""
@@ -327,6 +328,10 @@ class ZmqTransport:
         """See `Transport`."""
         self._check_usable()
         out, self._pending = self._pending, []
+        while self._fresh:
+            link = self._fresh.pop()
+            if self._links.get(link.endpoint) is link:
+                self._on_monitor(link, out)
         if out or self._inbound_has_more:
             timeout_s = 0.0
         had_more = self._inbound_has_more
