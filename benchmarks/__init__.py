@@ -1,0 +1,1 @@
+"""What this library costs, one question a file. Run from the root: `python -m benchmarks`."""
