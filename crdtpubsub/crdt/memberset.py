@@ -24,29 +24,13 @@ from crdtpubsub.crdt.intervals import (
     top,
     union,
 )
+from crdtpubsub.crdt.owner import NO_CLIENTS, Clients, Owner
 from crdtpubsub.names import DECLARATION, NodeId
 
 __all__ = ["RUNS_MAX", "Claimed", "MemberSet", "Owner"]
 
 RUNS_MAX: Final = 64
 """Most runs of births remembered per owner. What would open one more is dropped: it only delays."""
-
-Clients = dict[str, int]
-"""client id -> birth. A dict of str and int is invisible to the garbage collector."""
-
-
-class Owner:
-    """What is known of one life: what it joined (live), and which of its births were seen."""
-
-    __slots__ = ("births", "channels", "extras", "node", "seen")
-
-    def __init__(self, node: NodeId) -> None:
-        self.node = node
-        self.seen: Runs = EMPTY
-        self.channels: dict[str, Clients] = {}
-        self.extras: dict[int, Extra] = {}
-        # Derived from the three above; MemberSet._rebuild can make it anew.
-        self.births = Births()
 
 
 class Claimed(Exception):
@@ -164,7 +148,7 @@ class MemberSet:
     def clients(self, owner: NodeId, channel: str) -> Mapping[str, int]:
         """Client id -> birth of one owner in one channel. A live view."""
         held = self._owners.get(owner)
-        return _NO_CLIENTS if held is None else held.channels.get(channel, _NO_CLIENTS)
+        return NO_CLIENTS if held is None else held.channels.get(channel, NO_CLIENTS)
 
     def channels_of(self, owner: NodeId) -> Iterable[str]:
         """The channels `owner` is in or has declared. A live view."""
@@ -179,12 +163,7 @@ class MemberSet:
     def rows(self, owner: NodeId) -> Iterator[Row]:
         """Every live membership of `owner`, declarations left out."""
         held = self._owners.get(owner)
-        if held is None:
-            return
-        for channel, clients in held.channels.items():
-            for client, birth in clients.items():
-                if client != DECLARATION:
-                    yield channel, client, birth, held.extras.get(birth, PLAIN)
+        return iter(()) if held is None else held.rows()
 
     # ---------------------------------------------------------------- writing
 
@@ -198,7 +177,7 @@ class MemberSet:
         would differ, nothing is done.
         """
         held = self._owners[self.me]
-        birth = held.channels.get(channel, _NO_CLIENTS).get(client)
+        birth = held.channels.get(channel, NO_CLIENTS).get(client)
         if birth is not None:
             return self._update(held, channel, client, birth, group, meta)
         birth = self._next
@@ -282,7 +261,7 @@ class MemberSet:
         whole = runs == delta.runs
         frontier = top(held.seen)
         for channel, clients in delta.entries.items():
-            mine = held.channels.get(channel, _NO_CLIENTS)
+            mine = held.channels.get(channel, NO_CLIENTS)
             for client, birth in clients.items():
                 current = mine.get(client)
                 if current == birth:
@@ -343,36 +322,17 @@ class MemberSet:
     def delta(self, owner: NodeId, runs: Runs) -> Delta:
         """What is known here about those of `runs` that were seen."""
         held = self._owners.get(owner)
-        if held is None:
-            return Delta(owner, EMPTY, {})
-        said = intersection(runs, held.seen)
-        entries: dict[str, dict[str, int]] = {}
-        extras: dict[int, Extra] = {}
-        for birth in held.births.within(said):
-            channel, client = held.births.get(birth) or ("", "")
-            entries.setdefault(channel, {})[client] = birth
-            if birth in held.extras:
-                extras[birth] = held.extras[birth]
-        return Delta(owner, said, entries, extras)
+        return Delta(owner, EMPTY, {}) if held is None else held.delta(runs)
 
     def live(self, owner: NodeId, runs: Runs) -> tuple[Runs, dict[int, int]]:
         """The same without bodies: the runs seen, and birth -> version of what is live in them."""
         held = self._owners.get(owner)
-        if held is None:
-            return EMPTY, {}
-        said = intersection(runs, held.seen)
-        extras = held.extras
-        return said, {b: extras.get(b, PLAIN)[0] for b in held.births.within(said)}
+        return (EMPTY, {}) if held is None else held.live(runs)
 
     def prefix(self, owner: NodeId, runs: Runs, live_max: int) -> Runs:
         """As much of `runs`, from the lowest on, as holds at most `live_max` live births here."""
         held = self._owners.get(owner)
-        if held is None:
-            return runs
-        for number, birth in enumerate(held.births.within(runs)):
-            if number == live_max:
-                return intersection(runs, (1, birth))
-        return runs
+        return runs if held is None else held.prefix(runs, live_max)
 
     # ---------------------------------------------------------------- the only hands on entries
 
@@ -472,20 +432,11 @@ class MemberSet:
     def check(self) -> None:
         """Assert every invariant by recomputation. O(everything): for tests and the simulator."""
         for node, held in self._owners.items():
-            fresh = Births()
+            held.check()
             for channel, clients in held.channels.items():
-                assert clients, f"empty channel {channel!r} kept for {node}"
                 assert self._by_channel[channel][node] is clients, "index out of step"
-                for client, birth in clients.items():
-                    assert contains(held.seen, birth), f"live but unseen: {node}:{birth}"
-                    assert held.births.get(birth) == (channel, client), "reverse index differs"
-                    fresh.put(birth, (channel, client), held.extras.get(birth, PLAIN)[0])
-            assert fresh.sum == held.births.sum, f"sum of {node} differs from its recomputation"
-            assert len(fresh) == len(held.births), f"count of {node} differs"
-            assert all(held.births.get(b) for b in held.extras), "extra of something removed"
             assert len(held.seen) <= 2 * RUNS_MAX, "too many runs"
         assert count(self._owners[self.me].seen) == self._next - 1, "own births have a gap"
 
 
 _NOBODY: Final[Mapping[NodeId, Clients]] = {}
-_NO_CLIENTS: Final[Clients] = {}

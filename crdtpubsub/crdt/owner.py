@@ -1,0 +1,81 @@
+"""What a set holds of one life, and what can be said about that life alone.
+
+Only `memberset` writes here: it also keeps the index over all owners, and the two must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from crdtpubsub.crdt.births import Births
+from crdtpubsub.crdt.delta import PLAIN, Delta, Extra, Row
+from crdtpubsub.crdt.intervals import EMPTY, Runs, contains, intersection
+from crdtpubsub.names import DECLARATION, NodeId
+
+__all__ = ["NO_CLIENTS", "Clients", "Owner"]
+
+Clients = dict[str, int]
+"""client id -> birth. A dict of str and int is invisible to the garbage collector."""
+
+NO_CLIENTS: Final[Clients] = {}
+"""Read it where a channel is not there; never write to it."""
+
+
+class Owner:
+    """What is known of one life: what it joined (live), and which of its births were seen."""
+
+    __slots__ = ("births", "channels", "extras", "node", "seen")
+
+    def __init__(self, node: NodeId) -> None:
+        self.node = node
+        self.seen: Runs = EMPTY
+        self.channels: dict[str, Clients] = {}
+        self.extras: dict[int, Extra] = {}
+        # Derived from the three above; MemberSet._rebuild can make it anew.
+        self.births = Births()
+
+    def rows(self) -> Iterator[Row]:
+        """Every live membership, declarations left out."""
+        for channel, clients in self.channels.items():
+            for client, birth in clients.items():
+                if client != DECLARATION:
+                    yield channel, client, birth, self.extras.get(birth, PLAIN)
+
+    def delta(self, runs: Runs) -> Delta:
+        """What is known here about those of `runs` that were seen."""
+        said = intersection(runs, self.seen)
+        entries: dict[str, dict[str, int]] = {}
+        extras: dict[int, Extra] = {}
+        for birth in self.births.within(said):
+            channel, client = self.births.get(birth) or ("", "")
+            entries.setdefault(channel, {})[client] = birth
+            if birth in self.extras:
+                extras[birth] = self.extras[birth]
+        return Delta(self.node, said, entries, extras)
+
+    def live(self, runs: Runs) -> tuple[Runs, dict[int, int]]:
+        """The same without bodies: the runs seen, and birth -> version of what is live in them."""
+        said = intersection(runs, self.seen)
+        extras = self.extras
+        return said, {b: extras.get(b, PLAIN)[0] for b in self.births.within(said)}
+
+    def prefix(self, runs: Runs, live_max: int) -> Runs:
+        """As much of `runs`, from the lowest on, as holds at most `live_max` live births."""
+        for number, birth in enumerate(self.births.within(runs)):
+            if number == live_max:
+                return intersection(runs, (1, birth))
+        return runs
+
+    def check(self) -> None:
+        """Assert that the derived fields are what their recomputation gives."""
+        fresh = Births()
+        for channel, clients in self.channels.items():
+            assert clients, f"empty channel {channel!r} kept for {self.node}"
+            for client, birth in clients.items():
+                assert contains(self.seen, birth), f"live but unseen: {self.node}:{birth}"
+                assert self.births.get(birth) == (channel, client), "reverse index differs"
+                fresh.put(birth, (channel, client), self.extras.get(birth, PLAIN)[0])
+        assert fresh.sum == self.births.sum, f"sum of {self.node} differs from its recomputation"
+        assert len(fresh) == len(self.births), f"count of {self.node} differs"
+        assert all(self.births.get(b) for b in self.extras), "extra of something removed"
