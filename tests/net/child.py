@@ -1,0 +1,181 @@
+"""A node in a process of its own, driven by JSON lines: see `tests.net.cluster`.
+
+Says who it is and waits for `start`; ends when told to `close`, or when its stdin ends, so that
+no child survives its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from crdtpubsub import Client, Config, CrdtPubSubError, Exit, Member, Node, NodeId
+from tests.net.churn import Step, steps
+
+BATCH = 25
+
+
+class Child:
+    def __init__(self, options: dict[str, Any]) -> None:
+        config = Config(**options.pop("config", {}))
+        self.node = Node(config=config, **options)
+        self.clients: dict[str, Client] = {}
+        self.exits: dict[str, list[list[str]]] = {}
+        self.messages: dict[str, list[object]] = {}
+        self.readers: list[asyncio.Task[None]] = []
+        self.churning: asyncio.Task[int] | None = None
+
+    # ---------------------------------------------------------------- the control map
+
+    async def start(self) -> str:
+        await self.node.start()
+        return self.node.endpoint
+
+    async def join(self, channel: str, client: str, meta: object = None) -> None:
+        await self.client(client).join(channel, meta=meta)
+
+    async def leave(self, channel: str, client: str, owner: str | None = None) -> bool:
+        if owner is not None:
+            return await self.node.leave(channel, Member(channel, client, NodeId(owner)))
+        return await self.client(client).leave(channel)
+
+    async def end(self, client: str) -> None:
+        """The client dies, and with it all its memberships: Erlang's exit of a process."""
+        await self.clients.pop(client).close()
+
+    async def add_channel(self, channel: str) -> None:
+        await self.node.add_channel(channel)
+
+    async def del_channel(self, channel: str) -> int:
+        return await self.node.del_channel(channel)
+
+    def client(self, id: str) -> Client:
+        if id not in self.clients:
+            client = self.clients[id] = self.node.client(id)
+            self.readers.append(asyncio.create_task(self.read(client)))
+        return self.clients[id]
+
+    async def read(self, client: Client) -> None:
+        async for item in client:
+            if isinstance(item, Exit):
+                self.exits.setdefault(client.id, []).append([item.channel, item.reason])
+            else:
+                self.messages.setdefault(client.id, []).append(item.data)
+
+    # ---------------------------------------------------------------- what is seen
+
+    async def view(self, channel: str) -> list[list[object]]:
+        return [[m.node, m.id, m.meta] for m in self.node.members(channel)]
+
+    async def local(self, channel: str) -> list[str]:
+        return [m.id for m in self.node.local_members(channel)]
+
+    async def everything(self) -> dict[str, dict[str, list[str]]]:
+        """Channel -> owner -> client ids."""
+        seen: dict[str, dict[str, list[str]]] = {}
+        for channel in self.node.channels():
+            owners = seen.setdefault(channel, {})
+            for member in self.node.members(channel):
+                owners.setdefault(member.node, []).append(member.id)
+        return seen
+
+    async def channels(self) -> list[str]:
+        return list(self.node.channels())
+
+    async def peers(self) -> list[list[object]]:
+        return [[p.node, p.name, p.state, p.linked] for p in self.node.peers()]
+
+    async def exited(self) -> dict[str, list[list[str]]]:
+        return self.exits
+
+    async def got(self) -> dict[str, list[object]]:
+        return self.messages
+
+    async def stats(self) -> dict[str, int]:
+        return dict(self.node.stats().counters)
+
+    async def converged(self, timeout: float) -> None:
+        await self.node.converged(timeout=timeout)
+
+    async def wait_for(self, channel: str, count: int, timeout: float) -> int:
+        return len(await self.node.wait_for(channel, count, timeout=timeout))
+
+    async def publish(self, channel: str, data: object) -> dict[str, object]:
+        receipt = await self.node.publish(channel, data)
+        return {"members": receipt.members, "owners": dict(receipt.owners)}
+
+    # ---------------------------------------------------------------- churn
+
+    async def churn(self, seed: int, clients: int, channels: int) -> None:
+        self.churning = asyncio.create_task(self.churns(seed, clients, channels))
+
+    async def churns(self, seed: int, clients: int, channels: int) -> int:
+        handles = [self.node.client(f"c{n}") for n in range(clients)]
+        done = 0
+        try:
+            for step in steps(seed, clients, channels):
+                await self.take(step, handles)
+                done += 1
+                if done % BATCH == 0:
+                    await asyncio.sleep(0.002)
+        except asyncio.CancelledError:
+            pass
+        return done
+
+    async def take(self, step: Step, handles: list[Client]) -> None:
+        client = handles[step.client]
+        if step.joins:
+            await client.join(step.channel)
+        else:
+            assert await client.leave(step.channel)
+
+    async def stop_churning(self) -> int:
+        """How many steps of its script it took."""
+        assert self.churning is not None
+        self.churning.cancel()
+        return await self.churning
+
+    # ---------------------------------------------------------------- life
+
+    async def close(self) -> None:
+        await self.node.close()
+        await asyncio.gather(*self.readers)
+
+
+async def answer(child: Child, line: bytes) -> dict[str, object]:
+    request = json.loads(line)
+    serial, verb = request.pop("serial"), request.pop("do")
+    method: Callable[..., Awaitable[object]] = getattr(child, verb)
+    try:
+        return {"serial": serial, "result": await method(**request)}
+    except (CrdtPubSubError, TimeoutError) as error:
+        return {"serial": serial, "error": f"{type(error).__name__}: {error}"}
+
+
+async def main() -> None:
+    logging.getLogger("crdtpubsub").addHandler(logging.NullHandler())
+    if path := os.environ.get("CRDTPUBSUB_TEST_LOG"):
+        logging.basicConfig(filename=path, level=logging.INFO)
+    child = Child(json.loads(sys.argv[1]))
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=2**26)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    print(json.dumps({"id": child.node.id}), flush=True)
+    try:
+        while line := await reader.readline():
+            said = await answer(child, line)
+            print(json.dumps(said), flush=True)
+    finally:
+        await child.close()
+        transport.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
