@@ -128,6 +128,9 @@ class RefusalChecks:
         if code == 0:
             self._watch(check, selectors.EVENT_READ, self._greeted)
             return
+        if code == errno.ECONNRESET:
+            self._ask_again(check, out)
+            return
         self.cancel(check.endpoint)
         if code in (errno.ECONNREFUSED, errno.ENOENT):  # ENOENT: the path of an ipc endpoint
             self._stats["refused"] += 1
@@ -141,8 +144,15 @@ class RefusalChecks:
             return
         except OSError:
             alive = False
+        if alive:
+            self.cancel(check.endpoint)
+        else:
+            self._ask_again(check, out)
+
+    def _ask_again(self, check: _Check, out: list[Happening]) -> None:
+        """Whoever hung up on us is about to die, or does not like us: the next dial tells."""
         check.tries += 1
-        if alive or check.tries >= TRIES_MAX:
+        if check.tries >= TRIES_MAX:
             self.cancel(check.endpoint)
             return
         self._hang_up(check)
