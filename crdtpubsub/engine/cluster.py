@@ -29,6 +29,8 @@ from crdtpubsub.wire.messages import Accuse, Fact, Facts, Message, Opinion
 
 __all__ = ["Cluster", "Listener"]
 
+INTRODUCED_TO = 16
+
 
 class Listener(Protocol):
     """What the engine wants to know."""
@@ -195,6 +197,7 @@ class Cluster:
                 self.counters["relay_admitted"] += 1
             self.listener.admitted(peer)
             self.out.append(PeerChanged(peer.node, peer.name, str(peer.state)))
+            self._introduce(peer)
         self.learn(peer, fact, now)
         if relayed_by is not None:
             peer.relayed_by = relayed_by
@@ -203,6 +206,13 @@ class Cluster:
         peer.replaced = peer.replaced and relayed_by is not None
         self.detector.clear(peer.node)
         self.move(peer, Sign.VERIFIED, now)
+
+    def _introduce(self, peer: Peer) -> None:
+        """Name a new life to some others at once: probes would, but only in their turn."""
+        others = [p.node for p in self.reachable() if p.node != peer.node]
+        if others:
+            some = self.dice.sample(others, min(INTRODUCED_TO, len(others)))
+            self.send(some, Facts((peer.fact,)))
 
     def learn(self, peer: Peer, fact: Fact, now: float) -> None:
         """A life's own words about itself; the newest hold."""

@@ -104,6 +104,8 @@ class Introduction:
             link.until = now + 4 * TRIAL_S
         if link.handshaken:
             self._welcome(link, sender, hello.nonce)
+            if not link.up:
+                link.hello_at = now  # who speaks may be listening again
         elif len(link.owed) < 16 or sender in link.owed:
             link.owed[sender] = hello.nonce
 
