@@ -106,9 +106,7 @@ class Client:
 
     async def _wait(self, timeout_s: float | None) -> bool:
         mailbox = self._mailbox
-        return await next_signal(
-            mailbox.bell.subscribe, lambda: bool(mailbox) or mailbox.closed, timeout_s
-        )
+        return await next_signal(mailbox.bell, lambda: bool(mailbox) or mailbox.closed, timeout_s)
 
     async def __aiter__(self) -> AsyncIterator[Message | Exit]:
         """Every item until the client is closed."""

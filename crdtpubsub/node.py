@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -379,7 +380,7 @@ class Node:
         """
         check_channel(channel)
         await wait_until(
-            self._runtime.once,
+            self._runtime.bell,
             lambda: self.count(channel) >= count,
             timeout_s=timeout,
             complaint=lambda: (
@@ -411,7 +412,7 @@ class Node:
             return f"not converged with {names} after {timeout} s"
 
         await wait_until(
-            runtime.once,
+            runtime.bell,
             lambda: not unequal(),
             timeout_s=timeout,
             complaint=complaint,
@@ -437,7 +438,11 @@ class Node:
         mailbox.closed = True
         runtime = self._runtime
         if runtime.core.mailboxes.get(client_id) is mailbox:
-            for channel in self._views.channels_of(client_id):
-                runtime.write(ev.Leave(DEFAULT_SCOPE, channel, self.id, client_id, by_client=True))
-            runtime.core.mailboxes.pop(client_id, None)
+            with contextlib.suppress(ClosedError):  # the node is closing: all memberships end
+                for channel in self._views.channels_of(client_id):
+                    leave = ev.Leave(DEFAULT_SCOPE, channel, self.id, client_id, by_client=True)
+                    runtime.write(leave)
+            with runtime.core.lock:
+                if runtime.core.mailboxes.pop(client_id, None) is not None:
+                    runtime.core.counters["mailbox_dropped"] += mailbox.dropped
         mailbox.wake()

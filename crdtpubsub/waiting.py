@@ -7,21 +7,21 @@ import contextlib
 from collections.abc import Callable
 from time import monotonic
 
-from crdtpubsub.runtime import Runtime
+from crdtpubsub.runtime import Bell, Runtime
 
 __all__ = ["next_signal", "wait_for_room", "wait_until"]
 
 
 async def next_signal(
-    subscribe: Callable[[Callable[[], None]], None],
+    bell: Bell,
     ready: Callable[[], bool],
     timeout_s: float | None,
 ) -> bool:
-    """Wait for one signal, unless `ready` already; False if `timeout_s` seconds passed.
+    """Wait for one ring, unless `ready` already; False if `timeout_s` seconds passed.
 
-    `subscribe` is given a waker that any thread may call, any number of times, also after the
+    The bell is given a waker that any thread may call, any number of times, also after the
     event loop was closed. It carries nothing, so nothing is lost with it: who is woken looks
-    for itself.
+    for itself. Whoever waits no longer is forgotten: polling a silent bell costs no memory.
     """
     loop = asyncio.get_running_loop()
     signal: asyncio.Future[None] = loop.create_future()
@@ -34,19 +34,21 @@ async def next_signal(
         with contextlib.suppress(RuntimeError):  # a closed loop: what it wants stays where it is
             loop.call_soon_threadsafe(settle)
 
-    subscribe(waker)
-    if ready():  # it came between the caller's look and the subscription
-        return True
+    bell.subscribe(waker)
     try:
+        if ready():  # it came between the caller's look and the subscription
+            return True
         async with asyncio.timeout(timeout_s):
             await signal
     except TimeoutError:
         return False
+    finally:
+        bell.unsubscribe(waker)
     return True
 
 
 async def wait_until(
-    subscribe: Callable[[Callable[[], None]], None],
+    bell: Bell,
     holds: Callable[[], bool],
     *,
     timeout_s: float | None,
@@ -54,7 +56,7 @@ async def wait_until(
     again_s: float | None = None,
     again: Callable[[], object] = lambda: None,
 ) -> None:
-    """Wait for signals until `holds()`; every `again_s` seconds without it, do `again()`.
+    """Wait for rings until `holds()`; every `again_s` seconds without it, do `again()`.
 
     Raises:
         TimeoutError: `timeout_s` seconds passed; with `complaint()` as its text.
@@ -65,7 +67,7 @@ async def wait_until(
         if left_s is not None and left_s <= 0:
             raise TimeoutError(complaint())
         pauses = [pause_s for pause_s in (left_s, again_s) if pause_s is not None]
-        if not await next_signal(subscribe, holds, min(pauses, default=None)):
+        if not await next_signal(bell, holds, min(pauses, default=None)):
             again()
 
 
@@ -81,4 +83,4 @@ async def wait_for_room(runtime: Runtime, endpoint: str) -> None:
             return
         if now - asked_at >= config.publish_wait_max_s:
             return
-        await next_signal(runtime.once, lambda: runtime.room_at(endpoint) is None, left_s)
+        await next_signal(runtime.bell, lambda: runtime.room_at(endpoint) is None, left_s)

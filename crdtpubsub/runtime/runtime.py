@@ -21,6 +21,7 @@ from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.errors import ClosedError, ForkedError
 from crdtpubsub.names import NodeId
+from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
@@ -53,6 +54,7 @@ class Runtime:
         self.id = NodeId(os.urandom(16).hex())
         self.name = name or f"node-{self.id[:8]}"
         self.endpoint = ""
+        self.bell = Bell()  # rung after a change of any kind, by whichever thread makes it
         self.core: Core  # from `start` on
         self._bind, self._seeds, self._advertise = bind, seeds, advertise
         self._tag = cluster_tag(cluster)
@@ -196,10 +198,6 @@ class Runtime:
         """Call `listener` under the lock with the channels whose members changed; None: all."""
         self._listeners.append(listener)
 
-    def once(self, waker: Callable[[], None]) -> None:
-        """Call `waker` after the next change of any kind, from whichever thread makes it."""
-        self.core.bell.subscribe(waker)
-
     def snapshot(self) -> dict[str, int]:
         """Every counter there is."""
         with self.core.lock:
@@ -264,6 +262,7 @@ class Runtime:
         sender = Sender(transport, lock, self.config, self._tag, self.id, Encoder())
         self.core = Core(engine, sender, transport, lock, self.config)
         self.core.listeners = self._listeners
+        self.core.bell = self.bell
         self.endpoint = endpoint
         return Loop(self.core, Decoder(self._tag))
 
