@@ -1,8 +1,7 @@
 """The transport on ZeroMQ: one bound DEALER in, one connected DEALER per endpoint out.
 
 We never answer through the inbound socket, so it needs no routing ids, and a ROUTER's (claims
-of the remote side, by which one peer can silence another) are avoided. See EVIDENCE 1; each
-option below was measured there.
+of the remote side, by which one peer can silence another) are avoided.
 
 Waiting is done on ZeroMQ's descriptors in a selector, not by `zmq.Poller`: `zmq_poll` makes a
 system call per socket, so with a monitor per peer each call would cost O(peers). Those
@@ -15,15 +14,12 @@ both empty the socket's mailbox, so the next news raises the descriptor again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import resource
 import selectors
 import socket
 import struct
 import threading
-from pathlib import Path
 from typing import Final, Protocol
 
 import zmq
@@ -44,58 +40,22 @@ from crdtpubsub.transport.base import (
     Writable,
     is_endpoint,
 )
+from crdtpubsub.transport.ipc import PathLock, path_of
+from crdtpubsub.transport.options import (
+    DRAIN_BYTES_MAX,
+    DRAIN_FRAMES_MAX,
+    FDS_PER_LINK,
+    FDS_SPARED,
+    INBOUND_OPTIONS,
+    OUTBOUND_OPTIONS,
+    SOCKETS_MAX,
+    needs_ipv6,
+    raise_fd_limit,
+)
 from crdtpubsub.transport.refusal import Address, RefusalChecks, address_of
 from crdtpubsub.transport.security import NullSecurity, Security, ZapHandler
 
 __all__ = ["ZmqTransport"]
-
-SEND_FRAMES_MAX: Final = 128
-RECEIVE_FRAMES_MAX: Final = 256
-"""Per link. ZeroMQ counts frames, not bytes, at both ends: the bytes a link can hold are this
-times the frame size, so whoever sends long frames keeps an outbox bounded in bytes."""
-
-DRAIN_FRAMES_MAX: Final = 256
-DRAIN_BYTES_MAX: Final = 1024 * 1024
-"""What one `poll` takes from the inbound socket before the caller gets to its other work."""
-
-ANSWER_BYTES_MAX: Final = 4096
-"""Nobody answers through an outbound socket; it only has to take handshakes and heartbeats."""
-
-FDS_PER_LINK: Final = 6
-"""Mailbox, TCP, both ends of the monitor; the peer's link to us; a refusal check."""
-FDS_SPARED: Final = 128
-SOCKETS_MAX: Final = 65535  # ZeroMQ's ceiling; the default is 1023
-
-_OPTIONS: Final = (
-    (zmq.LINGER, 0),  # -1, the default, makes term() hang on one undeliverable message
-    (zmq.HEARTBEAT_IVL, 1000),  # ms; a peer that is cut off or stopped is noticed in 3 s
-    (zmq.HEARTBEAT_TIMEOUT, 3000),
-    (zmq.HEARTBEAT_TTL, 3000),
-    (zmq.HANDSHAKE_IVL, 5000),  # ms; half-open connections are dropped
-    (zmq.TCP_KEEPALIVE, 1),
-    (zmq.TCP_KEEPALIVE_IDLE, 30),  # s
-    (zmq.TCP_KEEPALIVE_INTVL, 10),  # s
-    (zmq.TCP_KEEPALIVE_CNT, 3),
-)
-
-_INBOUND_OPTIONS: Final = (
-    *_OPTIONS,
-    (zmq.BACKLOG, 1024),  # everybody reconnects at once after an outage
-    (zmq.RCVHWM, RECEIVE_FRAMES_MAX),
-    (zmq.SNDHWM, 1),
-    (zmq.MAXMSGSIZE, FRAME_BYTES_MAX),
-)
-
-_OUTBOUND_OPTIONS: Final = (
-    *_OPTIONS,
-    (zmq.IMMEDIATE, 1),  # without a connection a send fails visibly and queues nothing
-    (zmq.CONNECT_TIMEOUT, 2000),  # ms; black holes
-    (zmq.RECONNECT_IVL, 100),  # ms
-    (zmq.RECONNECT_IVL_MAX, 5000),  # ms; 300 unreachable peers: 0.3 % CPU, 9 % at a flat 100
-    (zmq.SNDHWM, SEND_FRAMES_MAX),
-    (zmq.RCVHWM, 1),
-    (zmq.MAXMSGSIZE, ANSWER_BYTES_MAX),
-)
 
 _MONITORED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED) | int(zmq.EVENT_DISCONNECTED)
 _HANDSHAKE_SUCCEEDED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
@@ -128,12 +88,12 @@ class ZmqTransport:
         self._pid = os.getpid()
         self._closed = False
         self._security: Security = NullSecurity() if security is None else security
-        self.links_max: Final = max(1, (_raise_fd_limit() - FDS_SPARED) // FDS_PER_LINK)
+        self.links_max: Final = max(1, (raise_fd_limit() - FDS_SPARED) // FDS_PER_LINK)
         self._links: dict[str, _Link] = {}
         self._pending: list[Happening] = []
         # A pipe announces news only to a reader who once found it empty: the next poll looks.
         self._fresh: list[_Link] = []
-        self._locks: list[_PathLock] = []
+        self._locks: list[PathLock] = []
         self._serial = 0
 
         self._selector = selectors.DefaultSelector()
@@ -149,7 +109,7 @@ class ZmqTransport:
         self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)  # counts before the first socket only
         self._zap = ZapHandler(self._context, self._security)
         self._inbound = self._context.socket(zmq.DEALER)
-        for option, value in _INBOUND_OPTIONS:
+        for option, value in INBOUND_OPTIONS:
             self._inbound.setsockopt(option, value)
         self._security.prepare_inbound(self._inbound)
         self._inbound_has_more = False
@@ -166,10 +126,10 @@ class ZmqTransport:
             raise BindError(
                 endpoint=endpoint, reason="it is neither tcp://host:port nor ipc://path"
             )
-        path = _path_of(endpoint)
-        lock = None if path is None else _PathLock(endpoint, path)
+        path = path_of(endpoint)
+        lock = None if path is None else PathLock(endpoint, path)
         try:
-            self._inbound.setsockopt(zmq.IPV6, _needs_ipv6(endpoint))
+            self._inbound.setsockopt(zmq.IPV6, needs_ipv6(endpoint))
             self._inbound.bind(endpoint)
         except (zmq.ZMQError, ValueError, TypeError) as error:
             if lock is not None:
@@ -234,9 +194,9 @@ class ZmqTransport:
         with contextlib.ExitStack() as undo:
             link.socket = self._context.socket(zmq.DEALER)
             undo.callback(link.socket.close, linger=0)
-            for option, value in _OUTBOUND_OPTIONS:
+            for option, value in OUTBOUND_OPTIONS:
                 link.socket.setsockopt(option, value)
-            link.socket.setsockopt(zmq.IPV6, _needs_ipv6(link.endpoint))
+            link.socket.setsockopt(zmq.IPV6, needs_ipv6(link.endpoint))
             self._security.prepare_outbound(link.socket, link.endpoint)
             link.socket.monitor(monitor_endpoint, _MONITORED)
             link.monitor = self._context.socket(zmq.PAIR)
@@ -470,54 +430,3 @@ class _Link:
 
 def _has_room(link: _Link) -> bool:
     return bool(int(link.socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
-
-
-def _raise_fd_limit() -> int:
-    """Raise the soft limit of open files to the hard one; return what holds now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return SOCKETS_MAX if soft == resource.RLIM_INFINITY else soft
-
-
-def _needs_ipv6(endpoint: str) -> int:
-    """1, dual stack, for all but IPv4 numbers: ZeroMQ would tell us those as ::ffff:1.2.3.4."""
-    return 0 if re.match(r"tcp://[0-9.]+:", endpoint) else 1
-
-
-def _path_of(endpoint: str) -> str | None:
-    """The file an ipc endpoint lives at; abstract names (`ipc://@name`) have none."""
-    path = endpoint.removeprefix("ipc://")
-    return None if path == endpoint or path[:1] in ("@", "*", "") else path
-
-
-class _PathLock:
-    """Holds `path.lock`: ZeroMQ lets a second bind steal the path of the first, without error."""
-
-    def __init__(self, endpoint: str, path: str) -> None:
-        self._socket_path = Path(path)
-        self._path = Path(path + ".lock")
-        while True:
-            try:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise BindError(endpoint=endpoint, reason=reason) from error
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(self._fd)
-                raise BindError(endpoint=endpoint, reason=f"{self._path} is held") from error
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self._fd), self._path.stat()):
-                    return
-            os.close(self._fd)  # its holder let go and removed it between our two steps
-
-    def release(self, *, bound: bool) -> None:
-        """Remove what is ours while the lock is held, so that nobody locks a nameless file."""
-        for path in (self._socket_path, self._path) if bound else (self._path,):
-            with contextlib.suppress(OSError):
-                path.unlink()
-        os.close(self._fd)

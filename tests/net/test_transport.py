@@ -1,4 +1,4 @@
-"""The transport on real sockets. Each trap of EVIDENCE section 1 that concerns it has a test."""
+"""The transport on real sockets. Each trap of ZeroMQ it knows of has a test."""
 
 from __future__ import annotations
 
