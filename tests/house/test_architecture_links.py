@@ -21,6 +21,7 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 
 CODE = re.compile(r"`([^`\n]+)`")
 IN_CODE = re.compile(r"([\w./-]+\.py)(?::([A-Za-z_][\w.]*)|::(\w+))?")
+RUN = re.compile(r"python -m ((?:tests|benchmarks)[.\w]*)")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -60,7 +61,12 @@ def find(path: str) -> Path | None:
 
 def broken(page: Path) -> Iterator[str]:
     """What the page names in `code` and nobody finds."""
-    for code in CODE.findall(FENCED.sub("", page.read_text("utf-8"))):
+    text = page.read_text("utf-8")
+    for module in RUN.findall(text):
+        path = module.rstrip(".").replace(".", "/")
+        if not find(f"{path}.py") and not find(f"{path}/__main__.py"):
+            yield f"no module {module} to run"
+    for code in CODE.findall(FENCED.sub("", text)):
         for path, name, test in IN_CODE.findall(code):
             if path in MADE_BY_THE_READER:
                 continue
