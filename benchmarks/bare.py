@@ -47,7 +47,7 @@ class Inbox:
     def __init__(self, on_frame: Callable[[bytes], None]) -> None:
         self._socket, self.endpoint = bound()
         self._on_frame = on_frame
-        asyncio.get_running_loop().add_reader(self._socket.getsockopt(zmq.FD), self._drain)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._drain)
 
     def _drain(self) -> None:
         while True:
@@ -58,5 +58,5 @@ class Inbox:
             self._on_frame(frame)
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket.getsockopt(zmq.FD))
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()

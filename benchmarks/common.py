@@ -17,7 +17,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -116,10 +116,8 @@ class Child(Pipe):
 
     def stop(self) -> None:
         """End it: every role ends when it hears None, and is killed if it does not."""
-        try:
+        with suppress(OSError):
             self.tell(None)
-        except OSError:
-            pass
         self.process.join(5.0)
         if self.process.is_alive():
             self.process.kill()

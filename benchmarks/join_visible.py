@@ -55,7 +55,7 @@ class NodeSide(Side):
     async def seen(self, count: int) -> None:
         node = self._node
         await wait_until(  # as `wait_for` does, which knows no "at most"
-            node._runtime.once,  # noqa: SLF001
+            node._runtime.bell,  # noqa: SLF001
             lambda: node.count(self._theirs) == count,
             timeout_s=WAIT_S,
             complaint=lambda: "the other side did not write",
@@ -97,7 +97,9 @@ async def play(pipe: Pipe, side: Side, *, first: bool) -> None:
     """Rounds of join and leave, until told to end; tells when it wrote and when it saw."""
     while (order := await pipe.heard()) is not None:
         rounds, pace_s = order
-        stamps: Stamps = {f"{verb} {what}": [] for verb in ("join", "leave") for what in ("at", "seen")}
+        stamps: Stamps = {
+            f"{verb} {what}": [] for verb in ("join", "leave") for what in ("at", "seen")
+        }
         for _ in range(rounds):
             for verb, count in (("join", 1), ("leave", 0)):
                 if not first:
@@ -141,10 +143,12 @@ def measure(role: Role, rounds: int, pace_s: float) -> dict[str, list[float]]:
         else:
             b.hear()
         a.hear(), b.hear()
+        of_a: Stamps = {}
+        of_b: Stamps = {}
         for n in (rounds // 10 + 1, rounds):
             b.tell((n, pace_s))
-            of_a: Stamps = a.ask((n, pace_s))
-            of_b: Stamps = b.hear()
+            of_a = a.ask((n, pace_s))
+            of_b = b.hear()
         return {
             verb: [
                 seen - at

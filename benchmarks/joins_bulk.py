@@ -70,9 +70,7 @@ async def node_joiner(pipe: Pipe, case: str, joins: int, _traced: bool) -> None:
         await pipe.heard()
 
 
-async def node_watcher(
-    pipe: Pipe, endpoint: str, case: str, joins: int, traced: bool
-) -> None:
+async def node_watcher(pipe: Pipe, endpoint: str, case: str, joins: int, traced: bool) -> None:
     async with Node(seeds=[endpoint]) as node:
         await linked(node, 1)
         counts = full(case, joins)

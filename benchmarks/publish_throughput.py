@@ -214,7 +214,9 @@ def main() -> None:
         for receivers in args.receivers:
             messages = args.messages // (1 if size_bytes < 1000 else 3)
             runs = {
-                kind: measure(kind, receivers, size_bytes, times * messages, args.repeat, args.stall_s)
+                kind: measure(
+                    kind, receivers, size_bytes, times * messages, args.repeat, args.stall_s
+                )
                 for kind, times in (("ours", 1), ("one", 1), ("batched", 3))
             }
             ours = runs["ours"]
