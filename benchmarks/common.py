@@ -69,7 +69,7 @@ class Pipe:
             raise TimeoutError(f"{self._what} said nothing for {timeout_s} s")
         said = self._connection.recv()
         if isinstance(said, _Died):
-            raise RuntimeError(f"{self._what} failed:\n{said.trace}")
+            raise RuntimeError(f"{self._what} failed:\n{said.trace}")  # noqa: TRY004
         return said
 
     async def heard(self, timeout_s: float = HEAR_S) -> Any:
