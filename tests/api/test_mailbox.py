@@ -1,0 +1,159 @@
+"""The queue of a client against a naive model, and the bell that wakes its readers."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crdtpubsub import Exit, Message, NodeId, PayloadError
+from crdtpubsub.runtime import Bell, Mailbox, Overflow
+
+SENDER = NodeId("0" * 32)
+
+
+def said(number: int) -> Message:
+    return Message("room", str(number).encode(), SENDER, {})
+
+
+@dataclass
+class Model:
+    """What a bounded queue means, with nothing clever in it."""
+
+    max_pending: int
+    overflow: Overflow
+    items: list[Message | Exit] = field(default_factory=list)
+    dropped: int = 0
+    closed: bool = False
+
+    def put(self, message: Message) -> bool:
+        if self.closed:
+            return False
+        messages = [item for item in self.items if isinstance(item, Message)]
+        if len(messages) == self.max_pending:
+            self.dropped += 1
+            if self.overflow == "close":
+                self.closed = True
+            if self.overflow != "drop_oldest":
+                return False
+            self.items.remove(messages[0])
+        self.items.append(message)
+        return True
+
+    def put_exit(self, notice: Exit) -> None:
+        if not self.closed:
+            self.items.append(notice)
+
+    def take(self) -> Message | Exit | None:
+        return self.items.pop(0) if self.items else None
+
+
+@given(
+    max_pending=st.integers(1, 4),
+    overflow=st.sampled_from(get_args(Overflow)),
+    script=st.lists(st.sampled_from(["message", "message", "exit", "take"]), max_size=60),
+)
+def test_a_mailbox_is_its_model(max_pending: int, overflow: Overflow, script: list[str]) -> None:
+    mailbox = Mailbox(max_pending=max_pending, overflow=overflow)
+    model = Model(max_pending, overflow)
+    for number, step in enumerate(script):
+        if step == "message":
+            message = said(number)
+            assert mailbox.put(message) == model.put(message)
+        elif step == "exit":
+            notice = Exit(f"room-{number}", "removed")
+            mailbox.put_exit(notice)
+            model.put_exit(notice)
+        else:
+            assert mailbox.take() is model.take()
+        assert len(mailbox) == len(model.items)
+        assert (mailbox.dropped, mailbox.closed) == (model.dropped, model.closed)
+    while (item := model.take()) is not None:
+        assert mailbox.take() is item
+    assert mailbox.take() is None
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_an_exit_is_never_dropped(overflow: Overflow) -> None:
+    mailbox = Mailbox(max_pending=1, overflow=overflow)
+    for number in range(100):
+        mailbox.put(said(number))
+        mailbox.put_exit(Exit(f"room-{number}", "removed"))
+    taken = [mailbox.take() for _ in range(len(mailbox))]
+    there = [item.channel for item in taken if isinstance(item, Exit)]
+    assert there == [f"room-{number}" for number in range(100)]
+    assert mailbox.dropped == 99
+
+
+def test_data_that_does_not_unpack_raises_there_and_again() -> None:
+    message = Message("room", b"\xc1", SENDER, {})
+    for _ in range(2):
+        with pytest.raises(PayloadError):
+            _ = message.data
+    assert message.payload == b"\xc1"
+
+
+def test_a_bell_rings_each_waker_once() -> None:
+    bell, rung = Bell(), list[str]()
+    bell.subscribe(lambda: rung.append("a"))
+    bell.ring()
+    bell.ring()
+    assert rung == ["a"]
+
+
+def test_a_waker_that_gave_up_is_not_rung_and_not_kept() -> None:
+    bell, rung = Bell(), list[str]()
+
+    def waker() -> None:
+        rung.append("a")
+
+    bell.subscribe(waker)
+    bell.unsubscribe(waker)
+    bell.unsubscribe(waker)
+    bell.ring()
+    assert rung == []
+    assert len(bell) == 0
+
+
+def test_a_waker_may_subscribe_again_while_it_is_rung() -> None:
+    bell, rung = Bell(), list[int]()
+
+    def waker() -> None:
+        rung.append(1)
+        bell.subscribe(waker)
+
+    bell.subscribe(waker)
+    bell.ring()
+    assert len(rung) == 1
+    bell.ring()
+    assert len(rung) == 2
+
+
+def test_no_ring_is_lost_on_a_waiter_that_subscribes_just_then() -> None:
+    """The wakers were a list that `ring` swapped for a new one: who was appending to the old
+    one at that moment was never woken again."""
+    bell, rounds = Bell(), 3000
+    given = threading.Semaphore(0)
+    stop = threading.Event()
+
+    def ring() -> None:
+        while not stop.is_set():
+            bell.ring()
+
+    ringers = [threading.Thread(target=ring) for _ in range(2)]
+    for ringer in ringers:
+        ringer.start()
+    try:
+        for _ in range(rounds):
+            # A fresh function each time, as a waiter has it.
+            bell.subscribe(lambda: given.release())  # noqa: PLW0108
+            assert given.acquire(timeout=10), "never rung"
+    finally:
+        stop.set()
+        for ringer in ringers:
+            ringer.join()
+    assert not given.acquire(blocking=False), "rung twice"
