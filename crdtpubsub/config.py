@@ -73,14 +73,19 @@ class Config:
     outbox_high_water_bytes: int = 1024 * 1024
     """`await publish()` suspends while a healthy peer's outbox is above this."""
 
-    publish_stall_s: float = 0.1
-    """A peer above the mark whose link took nothing for this long holds no publisher any more:
+    publish_stall_s: float = 0.5
+    """A peer above the mark that took nothing for this long holds no publisher any more:
     it is refused until it has drained."""
 
     publish_wait_max_s: float = 1.0
     """The longest one `await publish()` waits for a peer that is slow but does take frames."""
 
-    frame_bytes: int = 256 * 1024
+    link_credit_bytes: int = 1024 * 1024
+    """Sent on a link and not yet taken by the peer, beyond which only what keeps the link alive
+    is sent: what waits inside ZeroMQ and TCP delays every probe. Above `frame_bytes`, and above
+    4 x the 64 kB after which a peer says what it took."""
+
+    frame_bytes: int = 64 * 1024
     """Messages are packed into frames up to this size; one larger message goes alone."""
 
     def __post_init__(self) -> None:
@@ -91,6 +96,7 @@ class Config:
         self._need(self.forget_after_s >= 10 * self.suspicion_max_s(1), "forget_after_s")
         self._need(self.outbox_high_water_bytes <= self.outbox_bytes_max, "outbox_high_water_bytes")
         self._need(self.frame_bytes <= self.outbox_bytes_max, "frame_bytes")
+        self._need(self.link_credit_bytes >= max(self.frame_bytes, 256 * 1024), "link_credit_bytes")
 
     def suspicion_min_s(self, nodes: int) -> float:
         """How long a suspect has to refute when enough others confirm, among `nodes` nodes."""

@@ -30,6 +30,7 @@ from crdtpubsub.wire.messages import (
     Row,
     Rows,
     Sums,
+    Taken,
     Welcome,
 )
 
@@ -138,6 +139,7 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     ProbeFor: st.builds(ProbeFor, u64s, lives),
     RelayedAck: st.builds(RelayedAck, u64s, lives, st.none() | facts, st.booleans()),
     Facts: st.builds(Facts, _facts),
+    Taken: st.builds(Taken, u32s, u64s),
     Accuse: st.builds(Accuse, lives, u32s, st.sampled_from(Opinion)),
     Deltas: st.builds(
         Deltas, names, st.lists(deltas(), max_size=3).map(tuple), u64s, st.booleans()

@@ -22,6 +22,7 @@ __all__ = [
     "Greet",
     "Noted",
     "PeerChanged",
+    "Release",
     "Send",
 ]
 
@@ -74,6 +75,15 @@ class Bind:
 
     endpoint: str
     life: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The peer at `endpoint` has dealt with the frames of link `link` up to `seq`."""
+
+    endpoint: str
+    link: int
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,7 @@ Effect = (
     | Disconnect
     | Greet
     | Bind
+    | Release
     | Send
     | Deliver
     | Exited

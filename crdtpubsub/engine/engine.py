@@ -88,7 +88,7 @@ class Engine:
         self._wake_up(now)
         match event:
             case ev.Received():
-                self._received(event.frame, now)
+                self._received(event.frame, event.size_bytes, now)
             case ev.Tick():
                 self._tick(now)
             case ev.Join():
@@ -217,7 +217,7 @@ class Engine:
 
     # ---------------------------------------------------------------- frames in
 
-    def _received(self, frame: Frame, now: float) -> None:
+    def _received(self, frame: Frame, size_bytes: int, now: float) -> None:
         header, cluster = frame.header, self._cluster
         sender = header.sender
         if header.to not in (self.me, ANYBODY):
@@ -235,6 +235,8 @@ class Engine:
                 self._introduction.hello(message, sender, now)
             elif header.to != ANYBODY:
                 self._message(message, sender, now, late=late, gap_free=not gap and not late)
+        if not late and cluster.inbound.must_tell(sender, size_bytes):
+            cluster.send([sender], msg.Taken(header.link, header.seq))
         if gap and header.seq > 0:
             self._replication.gap(sender)
 
@@ -272,6 +274,8 @@ class Engine:
                 live.on_relayed_ack(message, sender, now)
             case msg.Accuse():
                 live.on_accuse(message, sender, now)
+            case msg.Taken():
+                live.on_taken(message, sender, now)
             case msg.Facts():
                 self._facts(message, sender, now)
             case msg.Publication():

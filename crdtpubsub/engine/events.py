@@ -109,6 +109,7 @@ class Received:
     """A frame arrived, and the codec understood it."""
 
     frame: Frame
+    size_bytes: int = 0  # as it arrived; 0 for the later slices of one that was cut up
 
 
 @dataclass(frozen=True, slots=True)

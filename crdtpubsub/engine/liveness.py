@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crdtpubsub.engine.cluster import Cluster
+from crdtpubsub.engine.effects import Release
 from crdtpubsub.engine.peers import Peer, PeerState, Sign
 from crdtpubsub.names import NodeId
-from crdtpubsub.wire.messages import Accuse, Ack, Fact, Probe, ProbeFor, RelayedAck
+from crdtpubsub.wire.messages import Accuse, Ack, Fact, Probe, ProbeFor, RelayedAck, Taken
 
 __all__ = ["Liveness"]
 
@@ -148,6 +149,16 @@ class Liveness:
         if peer.up and now - last >= ACCUSED_PROBE_S:
             self._accused_at[accuse.target] = now
             self.probe(peer, now)
+
+    def on_taken(self, taken: Taken, sender: NodeId, now: float) -> None:
+        """It deals with what I send: as good as an answer to a probe, which waits behind it."""
+        cluster = self._cluster
+        peer = cluster.peers[sender]
+        link = cluster.links.get(peer.endpoint)
+        if link is None or not peer.linked or link.link != taken.link:
+            return
+        cluster.out.append(Release(peer.endpoint, taken.link, taken.seq))
+        cluster.verified(peer.fact, now)
 
     # ---------------------------------------------------------------- what the connection says
 

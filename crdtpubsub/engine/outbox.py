@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from crdtpubsub.names import NodeId
+from crdtpubsub.wire.messages import Ack, Probe, ProbeFor, RelayedAck, Taken
 
-__all__ = ["Outbox"]
+__all__ = ["URGENT", "Outbox"]
+
+URGENT: Final = (Probe, Ack, ProbeFor, RelayedAck, Taken)
+"""What says that somebody lives. It stands for itself, so its place among others is free."""
 
 
 class Outbox:
@@ -19,9 +24,13 @@ class Outbox:
     __slots__ = (
         "_greetings",
         "_records",
+        "_unacked",
+        "_urgent",
         "bytes_max",
+        "credit_bytes",
         "dropped_gossip",
         "dropped_publications",
+        "in_flight_bytes",
         "lagging",
         "life",
         "link",
@@ -29,8 +38,10 @@ class Outbox:
         "seq",
     )
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, credit_bytes: int) -> None:
         self.bytes_max = bytes_max
+        self.credit_bytes = credit_bytes
+        self.in_flight_bytes = 0
         self.link = 0
         self.seq = 0
         self.life: NodeId | None = None
@@ -39,10 +50,19 @@ class Outbox:
         self.dropped_gossip = 0
         self.dropped_publications = 0
         self._greetings: deque[tuple[NodeId, bytes]] = deque(maxlen=16)
+        self._urgent: deque[bytes] = deque(maxlen=1024)
         self._records: deque[tuple[bytes, bool]] = deque()
+        self._unacked: deque[tuple[int, int]] = deque()  # (seq, bytes) of what is in flight
 
     def __bool__(self) -> bool:
-        return bool(self._greetings or (self._records and self.life is not None))
+        """Whether a frame may be drawn now."""
+        if self._greetings:
+            return True
+        return self.life is not None and bool(self._urgent or (self._records and self._credit))
+
+    @property
+    def _credit(self) -> bool:
+        return self.in_flight_bytes < self.credit_bytes
 
     def connected(self, link: int) -> None:
         """A handshake: frames carry this link id from 0 on. Nothing older goes out on it."""
@@ -60,12 +80,19 @@ class Outbox:
         """The link broke: what is queued is lost, and counted."""
         self._greetings.clear()
         self._drop_records()
+        self._unacked.clear()
+        self.in_flight_bytes = 0
         self.life = None
         self.lagging = False
 
     def greet(self, to: NodeId, record: bytes) -> None:
         """Queue a frame of its own, ahead of everything; of too many the oldest is dropped."""
         self._greetings.append((to, record))
+
+    def put_urgent(self, record: bytes) -> None:
+        """Queue a record ahead of all others: what says that this node lives waits for nothing."""
+        if self.life is not None:
+            self._urgent.append(record)
 
     def put(self, record: bytes, *, publication: bool) -> bool:
         """Queue a record. False: there is no room, or nobody to address; it was not taken.
@@ -96,18 +123,24 @@ class Outbox:
         if self._greetings:
             to, record = self._greetings.popleft()
             return to, [record]
-        if self.life is None or not self._records:
+        if self.life is None:
             return None
+        records = list(self._urgent)
+        self._urgent.clear()
         size = 0
-        records: list[bytes] = []
-        while self._records and len(records) < records_max:
+        while self._records and self._credit and len(records) < records_max:
             record, _ = self._records[0]
             if records and size + len(record) > frame_bytes:
                 break
             self._records.popleft()
             records.append(record)
             size += len(record)
+        if not records:
+            return None
         self.queued_bytes -= size
+        if size:  # its number is the one `number()` gives next
+            self._unacked.append((self.seq, size))
+            self.in_flight_bytes += size
         return self.life, records
 
     def number(self) -> int:
@@ -116,6 +149,13 @@ class Outbox:
         self.seq = seq + 1
         return seq
 
+    def release(self, link: int, seq: int) -> None:
+        """The peer has dealt with the frames of that link up to `seq`."""
+        if link != self.link:
+            return
+        while self._unacked and self._unacked[0][0] <= seq:
+            self.in_flight_bytes -= self._unacked.popleft()[1]
+
     def _drop_gossip(self) -> None:
         kept = deque(item for item in self._records if item[1])
         self.dropped_gossip += len(self._records) - len(kept)
@@ -123,6 +163,7 @@ class Outbox:
         self.queued_bytes = sum(len(record) for record, _ in kept)
 
     def _drop_records(self) -> None:
+        self._urgent.clear()
         for _, publication in self._records:
             if publication:
                 self.dropped_publications += 1

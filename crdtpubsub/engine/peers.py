@@ -135,17 +135,30 @@ class Candidate:
     silences: int = 0
 
 
+TELL_BYTES: Final = 64 * 1024
+"""A peer is told what was taken after so many bytes: a fraction of any link's credit."""
+
+
 class Inbound:
     """Where each sender's links stand: gaps and late frames are seen here."""
 
-    __slots__ = ("_last",)
+    __slots__ = ("_last", "_untold")
 
     def __init__(self) -> None:
+        self._untold: dict[NodeId, int] = {}  # bytes since the last Taken
         self._last: dict[NodeId, tuple[int, int, bool]] = {}
 
     def forget(self, sender: NodeId) -> None:
         """The life is gone."""
         self._last.pop(sender, None)
+        self._untold.pop(sender, None)
+
+    def must_tell(self, sender: NodeId, size_bytes: int) -> bool:
+        """Whether so much was taken from `sender` that it is to be told."""
+        untold = self._untold.get(sender, 0) + size_bytes
+        told = untold >= TELL_BYTES
+        self._untold[sender] = 0 if told else untold
+        return told
 
     def place(self, sender: NodeId, link: int, seq: int, part: int) -> tuple[bool, bool]:
         """`(late, gap)` for a frame: from an older link or a past place; after something lost."""

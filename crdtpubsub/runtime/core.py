@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from crdtpubsub.config import Config
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine.engine import Engine
+from crdtpubsub.engine.outbox import URGENT
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
@@ -68,8 +69,14 @@ class Core:
             match effect:
                 case ef.Send():
                     record = sender.encoder.message(effect.message)
+                    if isinstance(effect.message, URGENT):
+                        for endpoint in effect.endpoints:
+                            sender.put_urgent(endpoint, record)
+                        continue
                     for endpoint in effect.endpoints:
                         self._put_gossip(endpoint, record)
+                case ef.Release():
+                    sender.release(effect.endpoint, effect.link, effect.seq)
                 case ef.Deliver():
                     said = effect.publication
                     message = Message(said.channel, said.payload, effect.sender, said.headers)

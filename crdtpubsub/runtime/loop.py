@@ -90,7 +90,7 @@ class Loop:
 
     def _emptied(self, endpoint: str) -> None:
         line = self.core.sender.line(endpoint)
-        if line is not None and line.outbox.lagging:
+        if line is not None and line.outbox.lagging and not line.outbox.queued_bytes:
             line.outbox.lagging = False
             self._handle(ev.LinkDrained(endpoint))
         self.core.pulse = True
@@ -128,8 +128,10 @@ class Loop:
                 log.warning("%s: dropped a frame: %s", self.core.name, error)
             return
         self.core.counters["frames"] += 1
+        size_bytes = len(data)
         for part in slices(frame, self.core.config.slice_births):
-            self._handle(ev.Received(part))
+            self._handle(ev.Received(part, size_bytes))
+            size_bytes = 0
 
     def leave(self) -> None:
         """Say goodbye and let what is queued leave, for a moment."""

@@ -49,7 +49,7 @@ class _Line:
     outbox: Outbox
     parked: bytes | None = None  # a frame the transport did not take yet
     blocked: bool = False
-    progress_at: float = 0.0  # when the transport last took a frame
+    progress_at: float = 0.0  # when the peer last said what it took
     stalled: bool = False  # a publisher waited for it in vain: it holds nobody any more
 
 
@@ -75,7 +75,9 @@ class Sender:
 
     def open(self, endpoint: str) -> None:
         """A link is dialled."""
-        self._lines.setdefault(endpoint, _Line(Outbox(self.config.outbox_bytes_max)))
+        self._lines.setdefault(
+            endpoint, _Line(Outbox(self.config.outbox_bytes_max, self.config.link_credit_bytes))
+        )
 
     def shut(self, endpoint: str) -> Outbox | None:
         """A link is dropped; what was queued is lost and counted."""
@@ -111,6 +113,20 @@ class Sender:
             return False
         self._ready.add(endpoint)
         return True
+
+    def put_urgent(self, endpoint: str, record: bytes) -> None:
+        """Queue a record ahead of all others."""
+        if (line := self._lines.get(endpoint)) is not None:
+            line.outbox.put_urgent(record)
+            self._ready.add(endpoint)
+
+    def release(self, endpoint: str, link: int, seq: int) -> None:
+        """The peer took so much: the next may go."""
+        if (line := self._lines.get(endpoint)) is not None:
+            line.outbox.release(link, seq)
+            line.progress_at = monotonic()
+            if line.outbox:
+                self._ready.add(endpoint)
 
     def publish(self, endpoint: str, record: bytes, full: list[str]) -> bool:
         """Queue a publication; note the link in `full` if it is above its high-water mark."""
@@ -188,5 +204,4 @@ class Sender:
                 line.blocked = True
                 return True
             line.parked = None
-            line.progress_at = monotonic()
         return False

@@ -19,11 +19,12 @@ from crdtpubsub.engine.effects import (
     Greet,
     Noted,
     PeerChanged,
+    Release,
     Send,
 )
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.events import Event, LinkDrained, LinkLagging, Received, Tick
-from crdtpubsub.engine.outbox import Outbox
+from crdtpubsub.engine.outbox import URGENT, Outbox
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import WireError
 from crdtpubsub.names import NodeId
@@ -140,8 +141,10 @@ class Process:
             return
         self._note_answers(arrived)
         writes = any(isinstance(message, Deltas | Live) for message in arrived.messages)
+        size_bytes = len(data)
         for part in slices(arrived, self.config.slice_births):
-            self.engine.handle(Received(part), self.clock())
+            self.engine.handle(Received(part, size_bytes), self.clock())
+            size_bytes = 0
             self.perform(writes=writes)
 
     def resume(self, *, frames_first: bool) -> None:
@@ -208,7 +211,9 @@ class Process:
                 self._send(endpoints, message, touched)
             case Connect(endpoint):
                 if endpoint not in self.links:
-                    link = self.links[endpoint] = Link(self, endpoint, Outbox(_OUTBOX_BYTES))
+                    link = self.links[endpoint] = Link(
+                        self, endpoint, Outbox(_OUTBOX_BYTES, self.config.link_credit_bytes)
+                    )
                     self.world.dial_later(link, _TURN_S)
             case Disconnect(endpoint):
                 gone = self.links.pop(endpoint, None)
@@ -223,6 +228,10 @@ class Process:
             case Bind(endpoint, life):
                 if (bound := self.links.get(endpoint)) is not None:
                     bound.outbox.bind(life)
+            case Release(endpoint, link_id, seq):
+                if (told := self.links.get(endpoint)) is not None:
+                    told.outbox.release(link_id, seq)
+                    touched[endpoint] = told
             case Deliver(_, publication, clients):
                 for client in clients:
                     self.delivered.append((client, publication.channel, publication.payload))
@@ -248,9 +257,12 @@ class Process:
             link = self.links.get(endpoint)
             if link is None or link.peer is None:
                 continue  # a link without a connection is skipped
+            touched[endpoint] = link
+            if isinstance(message, URGENT):
+                link.outbox.put_urgent(record)
+                continue
             lagging = link.outbox.lagging
             link.outbox.put(record, publication=publication)
-            touched[endpoint] = link
             if link.outbox.lagging and not lagging:
                 self.world.later(0.0, self.feed, LinkLagging(endpoint))
 
@@ -276,7 +288,7 @@ class Process:
             self.bytes_sent += len(data)
             self.frames_sent += 1
             self.world.send(link, data)
-        if outbox.lagging:
+        if outbox.lagging and not outbox.queued_bytes:
             outbox.lagging = False
             self.world.later(0.0, self.feed, LinkDrained(link.endpoint))
 

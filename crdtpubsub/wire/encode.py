@@ -34,6 +34,7 @@ from crdtpubsub.wire.messages import (
     Row,
     Rows,
     Sums,
+    Taken,
     Welcome,
 )
 
@@ -117,6 +118,8 @@ def _record(message: Message) -> tuple[object, ...]:
             return Kind.FACTS, _facts(facts)
         case Accuse(target, incarnation, opinion):
             return Kind.ACCUSE, bytes.fromhex(target), incarnation, opinion
+        case Taken(link, seq):
+            return Kind.TAKEN, link, seq
         case Rows(scope, root, rows, reply, stamp):
             told = None if rows is None else _chunks([_row(row) for row in rows])
             return Kind.ROWS, scope, root, told, reply, stamp

@@ -26,3 +26,4 @@ class Kind(IntEnum):
     SUMS = 14
     LIVE = 15
     PUBLICATION = 16
+    TAKEN = 17

@@ -38,6 +38,7 @@ __all__ = [
     "Row",
     "Rows",
     "Sums",
+    "Taken",
     "Welcome",
 ]
 
@@ -166,6 +167,17 @@ class Accuse:
     opinion: Opinion
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """I have dealt with every frame of your link `link` up to `seq`: send on.
+
+    Said after so many bytes, never after each frame: two idle nodes do not talk about it.
+    """
+
+    link: int
+    seq: int
+
+
 # ---------------------------------------------------------------- anti-entropy, per scope
 
 
@@ -269,6 +281,7 @@ Message = (
     | RelayedAck
     | Facts
     | Accuse
+    | Taken
     | Deltas
     | Rows
     | Pull

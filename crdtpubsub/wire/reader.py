@@ -40,6 +40,7 @@ from crdtpubsub.wire.messages import (
     Row,
     Rows,
     Sums,
+    Taken,
     Welcome,
 )
 from crdtpubsub.wire.refusal import bad, refuse
@@ -141,6 +142,10 @@ class _Reader:
 
     def facts(self, record: tuple[Any, ...]) -> Facts:
         return Facts(self._facts(record[1]))
+
+    def taken(self, record: tuple[Any, ...]) -> Taken:
+        _, link, seq = record
+        return Taken(fields.number("link", link, U32_MAX), fields.number("seq", seq, U64_MAX))
 
     def accuse(self, record: tuple[Any, ...]) -> Accuse:
         _, target, incarnation, opinion = record
@@ -331,5 +336,6 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.SUMS): (5, _Reader.sums),
     int(Kind.LIVE): (6, _Reader.live),
     int(Kind.PUBLICATION): (7, _Reader.publication),
+    int(Kind.TAKEN): (3, _Reader.taken),
 }
 """Kind -> arity and method. Keyed by plain ints: an `IntEnum` takes twice as long to find."""

@@ -56,6 +56,7 @@ from crdtpubsub.wire.messages import (
     Row,
     Rows,
     Sums,
+    Taken,
     Welcome,
 )
 from tests.strategies import frames, headers, messages, messages_by_kind
@@ -79,6 +80,7 @@ EXAMPLES: tuple[Message, ...] = (
     RelayedAck(5, B, None, refused=True),
     Facts((FACT, FACT)),
     Accuse(B, 2, Opinion.DOWN),
+    Taken(7, 2**40),
     Deltas("default", (DELTA,), 6, more=True),
     Rows("default", 2**63, (Row(A, (1, 4), 3, 77),), reply=False, stamp=8),
     Pull("default", A, (2, 3, 5, 6), 11),
