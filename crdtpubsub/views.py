@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
@@ -23,13 +23,22 @@ class Member:
         channel: the channel it is in.
         id: the client's id, unique on its node.
         node: the node that owns it; equals that node's `Node.id`.
-        meta: what was said with `join` or `update`, or None.
+        packed_meta: its metadata as they travelled; empty if there are none.
     """
 
     channel: str
     id: str
     node: NodeId
-    meta: object = None
+    packed_meta: bytes = field(default=b"", repr=False)
+
+    @property
+    def meta(self) -> object:
+        """What was said with `join` or `update`, unpacked at each access; or None.
+
+        Raises:
+            PayloadError: its owner sent what does not unpack; nobody else is bothered by it.
+        """
+        return unpack(self.packed_meta) if self.packed_meta else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Views:
         engine = self._runtime.core.engine
         extra = engine.set_of(DEFAULT_SCOPE).extra
         return tuple(
-            Member(channel, client, owner, _unpack_meta(extra(owner, birth)[2]))
+            Member(channel, client, owner, extra(owner, birth)[2])
             for owner, client, birth in engine.members(
                 DEFAULT_SCOPE, channel, include_down=include_down
             )
@@ -164,7 +173,3 @@ class Views:
             return
         for channel in channels:
             self._members.pop(channel, None)
-
-
-def _unpack_meta(packed: bytes) -> object:
-    return unpack(packed) if packed else None

@@ -159,9 +159,10 @@ class _RichPainter(_AnsiPainter):
         self._console = Console(highlight=False, soft_wrap=True)
 
     def line(self, spans: Spans) -> None:
-        text = Text.assemble(*((text, style) for style, text in spans))
-        text.rstrip()
-        self._console.print(text)
+        # Captured, since rich itself answers a closed pipe by SystemExit in the middle of the loop.
+        with self._console.capture() as painted:
+            self._console.print(Text.assemble(*((text, style) for style, text in spans)), end="")
+        print(painted.get().rstrip(), flush=True)
 
 
 def _time(ms: float | None) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from crdtpubsub.cli.demo_proxy import HOST, Network, Proxy
 __all__ = ["Cluster", "NodeProcess", "ProcessFailedError"]
 
 ANSWER_WITHIN_S: Final = 20.0
-LEAVE_WITHIN_S: Final = 0.6
+LEAVE_WITHIN_S: Final = 0.5
 """For those who interrupt us, and want their prompt back within a second."""
 START_TRIES: Final = 5
 
