@@ -28,6 +28,7 @@ from typing import Any, Final, Self
 import zmq
 
 from crdtpubsub import Node
+from crdtpubsub.waiting import wait_until
 
 __all__ = [
     "HEAR_S",
@@ -35,6 +36,7 @@ __all__ = [
     "Children",
     "Pipe",
     "Role",
+    "counted",
     "emit",
     "facts",
     "linked",
@@ -152,6 +154,20 @@ async def linked(node: Node, peers: int, timeout_s: float = 20.0) -> None:
     async with asyncio.timeout(timeout_s):
         while sum(peer.linked and peer.state == "alive" for peer in node.peers()) < peers:  # noqa: ASYNC110  (there is no event for it yet)
             await asyncio.sleep(0.002)
+
+
+async def counted(node: Node, channel: str, holds: Callable[[int], bool], timeout_s: float) -> None:
+    """Until `holds(members of channel)` here, woken by changes.
+
+    As `Node.wait_for`, which knows no "at most" and returns the members: a hundred thousand
+    objects that would be measured along.
+    """
+    await wait_until(
+        node._runtime.bell,  # noqa: SLF001
+        lambda: holds(node.count(channel)),
+        timeout_s=timeout_s,
+        complaint=lambda: f"{channel!r} has {node.count(channel)} members",
+    )
 
 
 # ---------------------------------------------------------------- numbers

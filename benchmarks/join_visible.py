@@ -21,9 +21,18 @@ import asyncio
 from time import monotonic
 
 from benchmarks.bare import Inbox, dialled, pack, unpack
-from benchmarks.common import Children, Pipe, Role, emit, linked, medians, parser, spread_us
+from benchmarks.common import (
+    Children,
+    Pipe,
+    Role,
+    counted,
+    emit,
+    linked,
+    medians,
+    parser,
+    spread_us,
+)
 from crdtpubsub import Node
-from crdtpubsub.waiting import wait_until
 
 Stamps = dict[str, list[float]]
 WAIT_S = 30.0
@@ -53,13 +62,7 @@ class NodeSide(Side):
             await self._client.leave(self._mine)
 
     async def seen(self, count: int) -> None:
-        node = self._node
-        await wait_until(  # as `wait_for` does, which knows no "at most"
-            node._runtime.bell,  # noqa: SLF001
-            lambda: node.count(self._theirs) == count,
-            timeout_s=WAIT_S,
-            complaint=lambda: "the other side did not write",
-        )
+        await counted(self._node, self._theirs, lambda n: n == count, WAIT_S)
 
 
 class BareSide(Side):

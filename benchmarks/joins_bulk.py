@@ -23,7 +23,7 @@ import tracemalloc
 from time import monotonic, process_time
 
 from benchmarks.bare import bound, dialled, pack, unpack
-from benchmarks.common import Children, Pipe, emit, linked, parser, rss_bytes
+from benchmarks.common import Children, Pipe, counted, emit, linked, parser, rss_bytes
 from crdtpubsub import Node
 
 VISIBLE_S = 100.0
@@ -79,7 +79,7 @@ async def node_watcher(pipe: Pipe, endpoint: str, case: str, joins: int, traced:
             tracemalloc.start()
         before, cpu_at = allocated(traced=traced), process_time()
         pipe.tell("ready")
-        await node.wait_for(last, counts[last], timeout=VISIBLE_S)
+        await counted(node, last, lambda n: n >= counts[last], VISIBLE_S)
         at = monotonic()
         cpu_s = process_time() - cpu_at
         missing = sum(n - node.count(channel) for channel, n in counts.items())

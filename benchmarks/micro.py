@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 from time import monotonic, process_time, thread_time
+from typing import Any
 
-from benchmarks.bare import pack
+from benchmarks.bare import pack, unpack
 from benchmarks.common import emit, parser
 from crdtpubsub import Node
 from crdtpubsub.crdt.delta import Delta
@@ -32,6 +33,8 @@ from crdtpubsub.engine.engine import Engine
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag, frame
 from crdtpubsub.wire.messages import Deltas, Header
+from crdtpubsub.wire.payload import pack as pack_payload
+from crdtpubsub.wire.payload import unpack as unpack_payload
 
 ME, OTHER = NodeId("1" * 32), NodeId("2" * 32)
 TAG = cluster_tag("default")
@@ -117,6 +120,14 @@ def set_delta(slice_births: int) -> tuple[float, int]:
 # ---------------------------------------------------------------- the codec
 
 
+def payload_step(step: Callable[[Any], object], argument: object) -> tuple[float, int]:
+    def work() -> None:
+        for _ in range(20_000):
+            step(argument)
+
+    return timed(work, 20_000)
+
+
 def publication_record() -> tuple[float, int]:
     encoder = Encoder()
 
@@ -140,34 +151,36 @@ def publication_decode(batch: int) -> tuple[float, int]:
     return timed(work, turns * batch)
 
 
-def deltas_of(births: int) -> list[Delta]:
+def deltas_of(births: int) -> tuple[list[Delta], int]:
+    n = min(30_000, 3000 * births)
     theirs = joins(100, 300)
-    return [theirs.delta(OTHER, (low, low + births)) for low in range(1, 30_001, births)]
+    return [theirs.delta(OTHER, (low, low + births)) for low in range(1, n + 1, births)], n
 
 
 def delta_encode(births: int) -> tuple[float, int]:
     encoder = Encoder()
-    deltas = deltas_of(births)
+    deltas, n = deltas_of(births)
 
     def work() -> None:
         for delta in deltas:
             encoder.message(Deltas(DEFAULT_SCOPE, (delta,)))
 
-    return timed(work, 30_000)
+    return timed(work, n)
 
 
 def delta_decode(births: int) -> tuple[float, int]:
     encoder, decoder = Encoder(), Decoder(TAG)
+    deltas, n = deltas_of(births)
     frames = [
         frame(encoder.header(HEADER), [encoder.message(Deltas(DEFAULT_SCOPE, (delta,)))])
-        for delta in deltas_of(births)
+        for delta in deltas
     ]
 
     def work() -> None:
         for data in frames:
             decoder.decode(data)
 
-    return timed(work, 30_000)
+    return timed(work, n)
 
 
 # ---------------------------------------------------------------- the engine
@@ -284,6 +297,10 @@ STEPS: dict[str, Step] = {
     "MemberSet.merge, slices of 256, 3000 channels": lambda: set_merge(3000, 10, 256),
     "MemberSet.merge, slices of 1500": lambda: set_merge(100, 300, 1500),
     "MemberSet.delta, slices of 1500": lambda: set_delta(1500),
+    "pack a payload of 100 B": lambda: payload_step(pack_payload, {"n": 1, "pad": b"x" * 84}),
+    "unpack a payload of 100 B": lambda: payload_step(unpack_payload, PAYLOAD),
+    "unpack a payload of 4 KiB": lambda: payload_step(unpack_payload, pack(b"x" * 4090)),
+    "reference: msgpack unpackb 100 B": lambda: payload_step(unpack, PAYLOAD),
     "encode a publication": publication_record,
     "decode a publication, alone in a frame": lambda: publication_decode(1),
     "decode a publication, 256 in a frame": lambda: publication_decode(256),
