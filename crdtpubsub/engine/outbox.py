@@ -102,7 +102,8 @@ class Outbox:
         """
         if self.life is None:
             return False
-        if self.queued_bytes + len(record) > self.bytes_max:
+        # An empty one takes any record: the longest payload and its header pass the limit alone.
+        if self.queued_bytes and self.queued_bytes + len(record) > self.bytes_max:
             if publication:
                 self.dropped_publications += 1
             else:

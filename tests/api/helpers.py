@@ -77,7 +77,8 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def held() -> tuple[list[str], int, int]:
-    """Threads of ours, all threads of the kernel's, open files."""
+    """Threads of ours, all threads but those of asyncio's executor, open files."""
     ours = [t.name for t in threading.enumerate() if t.name.startswith("crdtpubsub")]
     tasks, files = Path("/proc/self/task"), Path("/proc/self/fd")
-    return ours, len(list(tasks.iterdir())), len(list(files.iterdir()))
+    executors = sum(thread.name.startswith("asyncio_") for thread in threading.enumerate())
+    return ours, len(list(tasks.iterdir())) - executors, len(list(files.iterdir()))

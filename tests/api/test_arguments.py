@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -127,7 +128,7 @@ def test_a_node_that_was_not_started_says_so() -> None:
     assert len(node.id) == 32
     assert "not started" in repr(node)
     member = Member("room", "c", NodeId("0" * 32))
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: node.members("room"),
         lambda: node.members("room", include_down=True),
         lambda: node.local_members("room"),
