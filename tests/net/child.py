@@ -11,10 +11,11 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from crdtpubsub import Client, Config, CrdtPubSubError, Exit, Member, Node, NodeId
+from crdtpubsub import Client, Config, CrdtPubSubError, Exit, Member, Message, Node, NodeId
 from tests.net.churn import Step, steps
 
 BATCH = 25
@@ -28,6 +29,7 @@ class Child:
         self.exits: dict[str, list[list[str]]] = {}
         self.messages: dict[str, list[object]] = {}
         self.readers: list[asyncio.Task[None]] = []
+        self.bytes_read = 0
         self.churning: asyncio.Task[int] | None = None
 
     # ---------------------------------------------------------------- the control map
@@ -62,7 +64,9 @@ class Child:
 
     async def read(self, client: Client) -> None:
         async for item in client:
-            if isinstance(item, Exit):
+            if isinstance(item, Message) and isinstance(item.data, bytes):
+                self.bytes_read += len(item.data)
+            elif isinstance(item, Exit):
                 self.exits.setdefault(client.id, []).append([item.channel, item.reason])
             else:
                 self.messages.setdefault(client.id, []).append(item.data)
@@ -108,6 +112,21 @@ class Child:
     async def publish(self, channel: str, data: object) -> dict[str, object]:
         receipt = await self.node.publish(channel, data)
         return {"members": receipt.members, "owners": dict(receipt.owners)}
+
+    async def publish_nowait(self, channel: str, data: object) -> int:
+        return self.node.publish_nowait(channel, data)
+
+    async def flood(self, channel: str, size_bytes: int, count: int) -> dict[str, object]:
+        """Publish one after the other; the outcomes seen, and the longest wait."""
+        outcomes: dict[str, int] = {}
+        longest_s = 0.0
+        for _ in range(count):
+            began_s = time.monotonic()
+            receipt = await self.node.publish(channel, b"x" * size_bytes)
+            longest_s = max(longest_s, time.monotonic() - began_s)
+            for outcome in receipt.owners.values():
+                outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        return {"outcomes": outcomes, "longest_s": longest_s}
 
     # ---------------------------------------------------------------- churn
 

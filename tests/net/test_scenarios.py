@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from tests.net.cluster import Cluster, Process, equals, story, until
+from tests.net.cluster import Cluster, Process, Refused, equals, story, until
 
 QUICK = {"suspicion_max_mult": 1.0}
 """Nobody is left to confirm a suspicion on the short side of a split; do not wait for them."""
@@ -228,3 +228,65 @@ async def test_a_killed_owner_is_gone_everywhere_within_a_second() -> None:
             await cluster.meshed(a, b, c, d)
         print(f"gone on all others after {', '.join(f'{ms:.0f}' for ms in took_ms)} ms")
         assert min(took_ms) < 1000
+
+
+@story
+async def test_z06_a_member_behind_a_cut_is_listed_and_refused_not_lost() -> None:
+    async with Cluster() as cluster:
+        a, b, c = await cluster.start_all("a", "b", "c")
+        await cluster.split([a], [c])
+
+        async def linked_to_b_alone() -> bool:
+            return await a.linked() == {b.id} == await c.linked()
+
+        await until(linked_to_b_alone)
+        await c.join("room", "far")
+        await equals(partial(a.sees, "room"), {("c", "far")})
+        receipt = await a.ask("publish", channel="room", data="into the void")
+        assert receipt == {"members": 0, "owners": {c.id: "refused: no link"}}
+        with pytest.raises(Refused, match="QueueFullError: no owner of 'room' could take it"):
+            await a.ask("publish_nowait", channel="room", data="into the void")
+        await b.join("room", "near")
+        await equals(partial(a.sees, "room"), {("c", "far"), ("b", "near")})
+        receipt = await a.ask("publish", channel="room", data="to b alone")
+        assert receipt["members"] == 1
+        assert receipt["owners"] == {b.id: "queued", c.id: "refused: no link"}
+        await equals(partial(b.ask, "got"), {"near": ["to b alone"]})
+        assert await c.ask("got") == {}
+        cluster.heal()
+        await cluster.meshed(a, b, c)
+        receipt = await a.ask("publish", channel="room", data="to both")
+        assert receipt["members"] == 2
+        await equals(partial(c.ask, "got"), {"far": ["to both"]})
+
+
+@story
+async def test_a_peer_that_stands_still_holds_a_publisher_for_a_moment_only() -> None:
+    async with Cluster() as cluster:
+        a, b, c = await cluster.start_all("a", "b", "c")
+        for process in (b, c):
+            await process.join("room", "reader")
+        await equals(partial(a.sees, "room"), {("b", "reader"), ("c", "reader")})
+        b.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(Refused, match=r"TimeoutError: not converged with b after 0\.2 s"):
+                await a.ask("converged", timeout=0.2)
+            flood = await a.ask("flood", channel="room", size_bytes=65_536, count=300)
+            print(flood)
+            assert flood["outcomes"].get("refused: lagging", 0) > 0 or b.id not in await a.linked()
+            assert flood["longest_s"] < 2.0
+        finally:
+            b.signal(signal.SIGCONT)
+        await equals(partial(a.sees, "room"), {("b", "reader"), ("c", "reader")})
+
+        async def drained() -> bool:
+            receipt = await a.ask("publish", channel="room", data="again")
+            return bool(receipt["owners"].get(b.id) == "queued")
+
+        await until(drained, poll_s=0.05)
+
+        async def heard() -> bool:
+            return "again" in (await b.ask("got")).get("reader", [])
+
+        await until(heard)
+        assert (await a.peer_states())[b.id] == "alive"
