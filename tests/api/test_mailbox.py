@@ -134,9 +134,19 @@ def test_a_waker_may_subscribe_again_while_it_is_rung() -> None:
     assert len(rung) == 2
 
 
-def test_no_ring_is_lost_on_a_waiter_that_subscribes_just_then() -> None:
-    """The wakers were a list that `ring` swapped for a new one: who was appending to the old
-    one at that moment was never woken again."""
+def test_a_ring_between_asking_how_to_subscribe_and_doing_it_loses_nobody() -> None:
+    """The wakers were a list that a ring swapped for a new one. A reader that had `append` of
+    the old one in its hand was never woken again, and its `get` hung."""
+    mailbox = Mailbox(max_pending=1, overflow="drop_oldest")
+    rung = list[str]()
+    subscribe = mailbox.bell.subscribe
+    mailbox.wake()
+    subscribe(lambda: rung.append("a"))
+    mailbox.wake()
+    assert rung == ["a"]
+
+
+def test_no_ring_is_lost_among_threads() -> None:
     bell, rounds = Bell(), 1000
     given = threading.Semaphore(0)
     stop = threading.Event()
