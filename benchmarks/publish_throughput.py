@@ -205,7 +205,7 @@ def measure(
 def main() -> None:
     cli = parser(__doc__)
     cli.add_argument("--repeat", type=int, default=3)
-    cli.add_argument("--messages", type=int, default=60_000, help="of 100 B; a third of 4 KiB")
+    cli.add_argument("--messages", type=int, default=40_000, help="of 100 B; a third of 4 KiB")
     cli.add_argument("--stall-s", type=float, default=10.0, help="Config.publish_stall_s")
     cli.add_argument("--receivers", type=int, nargs="*", default=[1, 4])
     cli.add_argument("--payload-bytes", type=int, nargs="*", default=[100, 4096])
