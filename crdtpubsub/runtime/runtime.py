@@ -153,6 +153,10 @@ class Runtime:
                 mine = exclude[1] if exclude is not None and exclude[0] == self.id else None
                 self.core.deliver(message, (c for c in route.clients if c != mine))
             if refused or exclude is not None:
+                if exclude is not None:  # one who is no member here is not missing either
+                    owner, client = exclude
+                    if client not in engine.set_of(scope).clients(owner, channel):
+                        exclude = None
                 receipt = self._receipt(route, refused, exclude)
                 self.core.counters["publications_refused"] += len(refused)
             else:
@@ -176,7 +180,7 @@ class Runtime:
             owners[self.id] = Outcome.DELIVERED
         owners.update(refused)
         members = sum(n for owner, n in route.counts if owner not in refused)
-        if exclude is not None and (exclude[0] != self.id or exclude[1] in route.clients):
+        if exclude is not None:
             members -= exclude[0] in owners and exclude[0] not in refused
         return Receipt(members, owners)
 

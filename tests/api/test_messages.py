@@ -102,6 +102,8 @@ async def test_headers_and_exclude() -> None:
             await a.publish("room", 1, headers={"a": "\ud800"})
         outsider = a.client("outsider")
         assert (await a.publish("room", 5, exclude=outsider)).members == 2
+        elsewhere = b.client("elsewhere")  # no member, though its node has one
+        assert (await a.publish("room", 6, exclude=elsewhere)).members == 2
 
 
 @story
