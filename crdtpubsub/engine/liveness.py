@@ -234,7 +234,7 @@ class Liveness:
             self._probe_at,
             self._detector.next_deadline(),
             max(relays, self._housekeeping_at),
-            self._housekeeping_at + 0.3,
+            self._housekeeping_at + 0.5,  # nothing waits for it: the next probe brings it along
         )
 
     def _house_keeping(self, now: float) -> None:
