@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 from collections import Counter
@@ -87,27 +88,35 @@ class NodeProcess:
         }
         self._leaves = False
         self.members, self.peers = {}, {}
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *_interpreter_flags(),
-            "-m",
-            "crdtpubsub.cli.demo_child",
-            json.dumps(options),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the demo, which then lets its nodes leave
-            limit=2**20,
+        spawning = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                sys.executable,
+                *_interpreter_flags(),
+                "-m",
+                "crdtpubsub.cli.demo_child",
+                json.dumps(options),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for the demo, which then lets its nodes leave
+                limit=2**20,
+            )
         )
+        try:
+            await asyncio.shield(spawning)
+        finally:  # also when interrupted: a process that runs must be known, to be ended
+            self._attach(await spawning)
+        await self._answered(0)
+
+    def _attach(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
-        born: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._answers[0] = born
+        self._process = process
+        self._answers[0] = asyncio.get_running_loop().create_future()
         self._readers = (
             asyncio.create_task(self._listen(process.stdout)),
             asyncio.create_task(self._overhear(process.stderr)),
         )
-        await self._answered(0)
 
     async def ask(self, verb: str, **arguments: object) -> Any:
         """What the child answers to this verb of `demo_child.Child`.
@@ -142,7 +151,7 @@ class NodeProcess:
         self._leaves = True
         self.proxy.refuse()  # as its own port will; its links break when the kernel closes them
         at = monotonic()
-        self._process.kill()
+        self._kill()
         await self._gone()
         return at
 
@@ -162,9 +171,16 @@ class NodeProcess:
             async with asyncio.timeout(LEAVE_WITHIN_S):
                 await self.leave()
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self._kill()
             await self._gone()
+
+    def _kill(self) -> None:
+        # Not `Process.kill`: it polls first, and so may reap a child that just ended from under
+        # asyncio's watcher thread, which then complains of an unknown child.
+        assert self._process is not None
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def _gone(self) -> int:
         assert self._process is not None
@@ -181,9 +197,8 @@ class NodeProcess:
         if not self._leaves:
             self._cluster.ended.append(f"{self.name}{said}")
             self._cluster.news.set()
-        for waiting in self._answers.values():
-            if not waiting.done():
-                waiting.set_exception(ProcessFailedError(f"{self.name} ended by itself{said}"))
+        for serial in self._answers:
+            self._settle(serial, ProcessFailedError(f"{self.name} ended by itself{said}"))
 
     async def _overhear(self, stderr: asyncio.StreamReader) -> None:
         while line := await stderr.readline():
@@ -194,7 +209,7 @@ class NodeProcess:
             case {"life": life}:
                 self.life = life
                 self._cluster.network.knows(life, self.name)
-                self._answers[0].set_result(None)
+                self._settle(0, None)
             case {"members": members, "peers": peers, "at": at}:
                 self.members = {c: {(n, m) for n, m in who} for c, who in members.items()}
                 self.peers = {life: tuple(peer) for life, peer in peers.items()}
@@ -204,12 +219,20 @@ class NodeProcess:
                 self.arrivals.setdefault(text, []).append(at)
             case {"client": client, "channel": channel, "exit": _}:
                 self.exits[client, channel] += 1
-            case {"re": serial} if serial in self._answers:
-                waiting = self._answers[serial]
-                if "error" in report:
-                    waiting.set_exception(ProcessFailedError(f"{self.name}: {report['error']}"))
-                else:
-                    waiting.set_result(report["result"])
+            case {"re": serial, "error": error}:
+                self._settle(serial, ProcessFailedError(f"{self.name}: {error}"))
+            case {"re": serial, "result": result}:
+                self._settle(serial, result)
+
+    def _settle(self, serial: int, answer: object) -> None:
+        waiting = self._answers.get(serial)
+        if waiting is None or waiting.done():
+            return  # who asked was interrupted
+        if isinstance(answer, ProcessFailedError):
+            waiting.set_exception(answer)
+            waiting.exception()  # now asyncio does not complain if nobody awaits it any more
+        else:
+            waiting.set_result(answer)
 
 
 class Cluster:

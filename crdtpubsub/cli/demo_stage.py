@@ -236,7 +236,8 @@ async def all_of(work: Iterable[Awaitable[object]]) -> None:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():  # twice would interrupt its cleaning up
+                task.cancel()
         await asyncio.wait(tasks)
 
 

@@ -161,6 +161,20 @@ def test_no_node_outlives_a_demo_that_was_killed() -> None:
         wait_gone(pids)
 
 
+@net
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_who_has_read_enough_is_no_reason_to_complain(options: list[str]) -> None:
+    with subprocess.Popen(
+        [*DEMO, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        demo.stdout.readline()
+        demo.stdout.close()  # as `| head -1` does
+        assert demo.stderr.read() == b""
+        assert demo.wait() == 1
+
+
 # -------------------------------------------------------------------- the command
 
 
