@@ -264,6 +264,12 @@ class Checks:
     def unequal(self) -> str | None:
         """What is not as it must be in the end; None when all is."""
         running = [p for p in self.world.running() if self.scopes[p.node]]
+        alive = {p.node for p in self.world.running()}
+        for process in running:
+            for peer in process.engine.peers():
+                if peer.up and peer.node not in alive:
+                    # It lists nobody of it yet, perhaps; but it would if somebody told it of one.
+                    return f"node {process.index} still holds the dead life {peer.node[:6]} up"
         for scope in sorted({s for p in running for s in self.scopes[p.node]}):
             inside = [p for p in running if scope in self.scopes[p.node]]
             for process in inside:
