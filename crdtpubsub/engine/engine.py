@@ -68,6 +68,7 @@ class Engine:
         self._introduction = Introduction(self._cluster, now)
         self._liveness = Liveness(self._cluster, now)
         self._gone = False
+        self._nap_max_s = self.config.suspicion_min_s(1) + IDLE_TICK_S
 
     # ---------------------------------------------------------------- in and out
 
@@ -147,6 +148,8 @@ class Engine:
     def _wake_up(self, now: float) -> None:
         """A process that slept longer than a suspicion must not list what it has not verified."""
         asleep_s, self._now = now - self._now, now
+        if asleep_s <= self._nap_max_s:  # nearly always: this is asked at every event
+            return
         nodes = len(self._cluster.peers) + 1
         if asleep_s > self.config.suspicion_min_s(nodes) + IDLE_TICK_S:
             self.counters["slept"] += 1
