@@ -185,7 +185,8 @@ class Node:
         limit = self._runtime.config.meta_bytes_max
         if packed is not None and len(packed) > limit:
             raise PayloadTooLargeError(what="metadata", size_bytes=len(packed), limit_bytes=limit)
-        self._runtime.write(ev.Join(DEFAULT_SCOPE, check_channel(channel), client.id, meta=packed))
+        event = ev.Join(DEFAULT_SCOPE, check_channel(channel), client.id, meta=packed)
+        self._runtime.write(event, client._mailbox)  # noqa: SLF001
 
     async def leave(self, channel: str, member: Client | Member) -> bool:
         """End one membership; False if there was none.
@@ -260,6 +261,7 @@ class Node:
         client_id = f"c-{os.urandom(8).hex()}" if id is None else check_client(id)
         mailbox = Mailbox(max_pending=max_pending, overflow=overflow)
         with self._runtime.core.lock:
+            self._runtime.check()  # a node that closed meanwhile would never close this one
             if client_id in self._runtime.core.mailboxes:
                 raise ConfigError(f"client {client_id!r} is open on this node; close it first")
             self._runtime.core.mailboxes[client_id] = mailbox
@@ -335,8 +337,7 @@ class Node:
         """The same without waiting for anybody; returns the members addressed.
 
         Raises:
-            QueueFullError: there are owners, and the outbox of each of them is full or without
-                a link; counted.
+            QueueFullError: no owner could take it: outboxes full, or no link; counted.
         """
         receipt, _ = self._publish(channel, data, headers, exclude)
         if (
@@ -443,6 +444,7 @@ class Node:
                     leave = ev.Leave(DEFAULT_SCOPE, channel, self.id, client_id, by_client=True)
                     runtime.write(leave)
             with runtime.core.lock:
-                if runtime.core.mailboxes.pop(client_id, None) is not None:
+                if runtime.core.mailboxes.get(client_id) is mailbox:
+                    del runtime.core.mailboxes[client_id]
                     runtime.core.counters["mailbox_dropped"] += mailbox.dropped
         mailbox.wake()

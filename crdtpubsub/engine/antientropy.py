@@ -33,6 +33,9 @@ PULL_PATIENCE_S: Final = 1.0
 HEARSAY_S: Final = 1.0
 """A third party's difference is acted on when it is seen again at least this much later."""
 
+SEGMENTS_MAX: Final = 65_536
+"""Sums in one SUMS: of wider runs a part is compared, another one each time."""
+
 STUBBORN_ROUNDS: Final = 10
 """Rows that stay unequal so often are compared over what both have seen."""
 
@@ -47,6 +50,16 @@ def segments(runs: Runs) -> list[Runs]:
             cut.setdefault(number, []).extend((lo, end))
             lo = end
     return [tuple(flat) for _, flat in sorted(cut.items())]
+
+
+def segment_count(runs: Runs) -> int:
+    """`len(segments(runs))`, in O(runs): what a stranger says may be 2**62 births wide."""
+    total, last = 0, -1
+    for lo, hi in pairs(runs):
+        first, last_here = max(lo // SEGMENT_BIRTHS, last + 1), (hi - 1) // SEGMENT_BIRTHS
+        total += last_here + 1 - first
+        last = last_here
+    return total
 
 
 @dataclass(slots=True)
@@ -223,6 +236,12 @@ class AntiEntropy:
     def _compare(self, owner: NodeId, runs: Runs) -> list[Message]:
         if count(runs) > SEGMENT_BIRTHS:
             self._count_path("sums")
+            if segment_count(runs) > SEGMENTS_MAX:
+                width = SEGMENTS_MAX * SEGMENT_BIRTHS
+                start = int(self._dice.random() * (runs[-1] // width + 1)) * width
+                runs = intersection(runs, (max(start, 1), start + width)) or intersection(
+                    runs, (runs[0], runs[0] + width - SEGMENT_BIRTHS)
+                )
             sums = tuple(self.members.sum_within(owner, part) for part in segments(runs))
             return [Sums(self.scope, owner, runs, sums)]
         return [self._live(owner, runs)]
@@ -298,7 +317,10 @@ class AntiEntropy:
     def on_sums(self, sums: Sums) -> list[Message]:
         """LIVE for every segment whose sum differs here."""
         messages: list[Message] = []
-        for part, theirs in zip(segments(sums.runs), sums.sums, strict=False):
+        if segment_count(sums.runs) != len(sums.sums):
+            self._count_path("sums_misfit")
+            return messages
+        for part, theirs in zip(segments(sums.runs), sums.sums, strict=True):
             seen = intersection(part, self.members.seen(sums.owner))
             if seen and (seen != part or self.members.sum_within(sums.owner, part) != theirs):
                 messages.append(self._live(sums.owner, seen))

@@ -30,6 +30,7 @@ from crdtpubsub.wire.messages import Accuse, Fact, Facts, Message, Opinion
 __all__ = ["Cluster", "Listener"]
 
 INTRODUCED_TO = 16
+LEFT_MAX = 4096
 
 
 class Listener(Protocol):
@@ -187,7 +188,7 @@ class Cluster:
         """Something of mine came back from that life: admit it, or hold it alive again."""
         if fact.node in self.left or fact.node == self.me.node:
             return
-        self.candidates.pop(fact.node, None)
+        candidate = self.candidates.pop(fact.node, None)
         peer = self.peers.get(fact.node)
         if peer is None:
             peer = self.peers[fact.node] = Peer(fact.node, fact)
@@ -202,6 +203,8 @@ class Cluster:
         if relayed_by is not None:
             peer.relayed_by = relayed_by
             peer.refusal_exempt = peer.refusal_exempt or not peer.linked
+        if candidate is not None and candidate.fact is not None:
+            self.disconnect_if_idle(candidate.fact.endpoint)  # a wrong address of it, perhaps
         peer.refused_by.clear()
         peer.replaced = peer.replaced and relayed_by is not None
         self.detector.clear(peer.node)
@@ -221,7 +224,9 @@ class Cluster:
             return
         peer.fact = fact
         if fact.endpoint != old.endpoint:
-            peer.linked = False
+            if peer.linked:
+                peer.linked = False
+                self.listener.link_changed(peer, now)
             self.connect(fact.endpoint)
             self.disconnect_if_idle(old.endpoint)
         self.listener.fact_changed(peer, old, now)
@@ -262,9 +267,10 @@ class Cluster:
 
     def goodbye(self, life: NodeId, now: float) -> None:
         """The life itself said that it ends."""
-        self.left[life] = now + self.config.goodbye_kept_s
         candidate = self.candidates.pop(life, None)
         peer = self.peers.get(life)
+        if peer is not None or len(self.left) < LEFT_MAX:
+            self.left[life] = now + self.config.goodbye_kept_s
         if peer is not None:
             self.move(peer, Sign.GOODBYE, now)
             self.purge(peer, remember=False)

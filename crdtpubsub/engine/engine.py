@@ -230,7 +230,10 @@ class Engine:
         if sender in cluster.left:
             self.counters["after_goodbye"] += 1
             return
-        late, gap = cluster.inbound.place(sender, header.link, header.seq, frame.part)
+        if header.to == ANYBODY:
+            late, gap = False, cluster.inbound.greeted(sender, header.link, header.seq)
+        else:
+            late, gap = cluster.inbound.place(sender, header.link, header.seq, frame.part)
         if late:
             self.counters["late_frame"] += 1
         for message in frame.messages:
@@ -238,7 +241,8 @@ class Engine:
                 self._introduction.hello(message, sender, now)
             elif header.to != ANYBODY:
                 self._message(message, sender, now, late=late, gap_free=not gap and not late)
-        if not late and cluster.inbound.must_tell(sender, size_bytes):
+        told = header.to != ANYBODY and not late
+        if told and cluster.inbound.must_tell(sender, size_bytes):
             cluster.send([sender], msg.Taken(header.link, header.seq))
         if gap and header.seq > 0:
             self._replication.gap(sender)

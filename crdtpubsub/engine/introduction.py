@@ -17,7 +17,7 @@ from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.effects import Bind
 from crdtpubsub.engine.peers import Link, PeerState, Sign
 from crdtpubsub.names import NodeId
-from crdtpubsub.wire.messages import ANYBODY, Echo, Fact, Hello, Welcome
+from crdtpubsub.wire.messages import ANYBODY, Echo, Fact, Hello, Taken, Welcome
 
 __all__ = ["Introduction"]
 
@@ -136,7 +136,9 @@ class Introduction:
             self._proved(link, peer.fact, now)
 
     def _by_nonce(self, nonce: int) -> Link | None:
-        return next((x for x in self._cluster.links.values() if x.nonce == nonce and nonce), None)
+        """An answer that comes when the connection has broken says nothing of the link."""
+        links = self._cluster.links.values()
+        return next((x for x in links if x.handshaken and x.nonce == nonce), None)
 
     def _proved(self, link: Link, fact: Fact, now: float) -> None:
         """This life listens at the other end of this link."""
@@ -156,6 +158,9 @@ class Introduction:
             peer.linked = True
             peer.refusal_exempt = False
             cluster.listener.link_changed(peer, now)
+            if (taken := cluster.inbound.taken(peer.node)) is not None:
+                # What I told it on my old link may be lost, and it may be out of credit by now.
+                cluster.send([peer.node], Taken(*taken))
 
     def _found_under_alias(self, link: Link, fact: Fact, now: float) -> None:
         """A seed's address and what the node there advertises differ: use the advertised one."""

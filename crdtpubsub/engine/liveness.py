@@ -251,21 +251,23 @@ class Liveness:
                 self._probe_candidate(candidate.node, now)
         for life in [life for life, until in cluster.left.items() if now >= until]:
             del cluster.left[life]
+        for life in [x for x, at in self._accused_at.items() if now - at >= ACCUSED_PROBE_S]:
+            del self._accused_at[life]
+        for nonce in [n for n, x in self._candidate_nonces.items() if x not in cluster.candidates]:
+            del self._candidate_nonces[nonce]
+        cluster.inbound.forget_strangers(cluster.peers)
         for peer in [p for p in cluster.peers.values() if p.state is PeerState.DOWN]:
             after_s = cluster.config.forget_after_s
             if peer.replaced:
                 after_s = cluster.config.suspicion_min_s(len(cluster.peers) + 1)
             if now - peer.down_since >= after_s:
                 cluster.purge(peer, remember=True)
-                self._accused_at.pop(peer.node, None)
 
     def _probe_candidate(self, life: NodeId, now: float) -> None:
         cluster = self._cluster
         candidate = cluster.candidates[life]
         if candidate.silences >= CANDIDATE_SILENCES_MAX:
             del cluster.candidates[life]
-            for nonce in [n for n, c in self._candidate_nonces.items() if c == life]:
-                del self._candidate_nonces[nonce]
             if candidate.fact is not None:
                 cluster.disconnect_if_idle(candidate.fact.endpoint)
             return

@@ -51,7 +51,7 @@ class Loop:
         if now >= deadline:
             self._handle(ev.Tick())
         while self.core.lagging:
-            self._handle(ev.LinkLagging(self.core.lagging.pop()))
+            self._lagging(self.core.lagging.pop())
         while self.core.overflowed:
             self._overflowed(self.core.overflowed.pop())
         while self.core.dials:
@@ -87,6 +87,12 @@ class Loop:
         except ConfigError as error:
             self.core.counters["dials_refused"] += 1
             log.warning("%s: cannot dial %.120s: %s", self.core.name, endpoint, error)
+
+    def _lagging(self, endpoint: str) -> None:
+        self._handle(ev.LinkLagging(endpoint))
+        line = self.core.sender.line(endpoint)
+        if line is None or not line.outbox.lagging:  # it drained before anybody heard of it
+            self._handle(ev.LinkDrained(endpoint))
 
     def _emptied(self, endpoint: str) -> None:
         line = self.core.sender.line(endpoint)

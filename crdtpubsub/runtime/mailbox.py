@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final, Literal
 
 from crdtpubsub.names import NodeId
@@ -75,7 +76,9 @@ class Mailbox:
     cancelled one, or one whose event loop was closed, loses nothing.
     """
 
-    __slots__ = ("_exits", "_items", "bell", "closed", "dropped", "max_pending", "overflow")
+    __slots__ = (
+        "_exits", "_items", "_taking", "bell", "closed", "dropped", "max_pending", "overflow",
+    )
 
     def __init__(self, *, max_pending: int, overflow: Overflow) -> None:
         self.max_pending = max_pending
@@ -85,6 +88,7 @@ class Mailbox:
         self.bell = Bell()
         self._items: deque[Message | Exit] = deque()
         self._exits = 0
+        self._taking = Lock()  # the reader takes without the runtime's lock, while others put
 
     def __len__(self) -> int:
         return len(self._items)
@@ -102,34 +106,33 @@ class Mailbox:
         if self.overflow == "close":
             self.closed = True
             return False
-        self._drop_oldest()
-        self._items.append(message)
+        with self._taking:
+            self._drop_oldest()
+            self._items.append(message)
         return True
 
     def put_exit(self, notice: Exit) -> None:
         """Queue an exit, whatever else is there."""
-        if not self.closed:
-            self._items.append(notice)
-            self._exits += 1
+        with self._taking:
+            if not self.closed:
+                self._items.append(notice)
+                self._exits += 1
 
     def take(self) -> Message | Exit | None:
         """The next item, or None."""
-        try:
+        with self._taking:
+            if not self._items:
+                return None
             item = self._items.popleft()
-        except IndexError:
-            return None
-        if isinstance(item, Exit):
-            self._exits -= 1
-        return item
+            if isinstance(item, Exit):
+                self._exits -= 1
+            return item
 
     def wake(self) -> None:
         """Wake every waiter. Not under the runtime's lock."""
         self.bell.ring()
 
     def _drop_oldest(self) -> None:
-        if not isinstance(self._items[0], Exit):
-            self._items.popleft()
-            return
         for place, item in enumerate(self._items):
             if not isinstance(item, Exit):
                 del self._items[place]

@@ -25,7 +25,7 @@ from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
-from crdtpubsub.runtime.mailbox import Message
+from crdtpubsub.runtime.mailbox import Mailbox, Message
 from crdtpubsub.runtime.sending import Outcome, Receipt, Sender
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
@@ -112,10 +112,15 @@ class Runtime:
 
     # ---------------------------------------------------------------- callers
 
-    def write(self, event: ev.Event) -> int:
-        """Do a local write, visible when this returns; how many memberships it changed."""
+    def write(self, event: ev.Event, mailbox: Mailbox | None = None) -> int:
+        """Do a local write, visible when this returns; how many memberships it changed.
+
+        A join names the `mailbox`: if another thread closed it meanwhile, nothing is done.
+        """
         self.check()
         with self.core.lock:
+            if mailbox is not None and mailbox.closed:
+                raise ClosedError("the client was closed; nothing was changed")
             changed = self.core.engine.handle(event, monotonic())
             self.core.perform(self.core.engine.take())
             wake = self.core.must_wake()

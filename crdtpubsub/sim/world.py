@@ -27,7 +27,8 @@ __all__ = ["Sent", "World"]
 
 
 _REDIAL_MAX_S: Final = 5.0
-_SEEDS: Final = 2  # the first nodes are everybody's seeds
+_SEEDS: Final = 2
+_TOLD: Final = 16  # the first nodes are everybody's seeds
 
 
 class Sent(tuple[int, int, int]):
@@ -91,9 +92,13 @@ class World(Ether):
         return process
 
     def _seeds(self) -> tuple[str, ...]:
-        """The first nodes, dead or not, and some that run: what a name service would say."""
+        """The first nodes, dead or not, and those that run: what a name service would say.
+
+        All of them: who is told of one node only, and is cut from that one for ever, is alone
+        (seed 571).
+        """
         first = [self._endpoint(s) for s in range(min(_SEEDS, len(self._ports)))]
-        running = [process.endpoint for process in self.running()[:_SEEDS]]
+        running = [process.endpoint for process in self.running()[:_TOLD]]
         return tuple(dict.fromkeys(first + running))
 
     def _endpoint(self, index: int) -> str:
