@@ -68,6 +68,8 @@ class Config:
     # -------------------------------------------------- bounds
     payload_bytes_max: int = 16 * 1024 * 1024
     meta_bytes_max: int = 4096
+    """Both at most their defaults: what the wire can carry."""
+
     outbox_bytes_max: int = 16 * 1024 * 1024
     """Queued for one peer, beyond which publications are refused and gossip is dropped."""
 
@@ -97,6 +99,8 @@ class Config:
         self._need(self.forget_after_s >= 10 * self.suspicion_max_s(1), "forget_after_s")
         self._need(self.outbox_high_water_bytes <= self.outbox_bytes_max, "outbox_high_water_bytes")
         self._need(self.frame_bytes <= self.outbox_bytes_max, "frame_bytes")
+        self._need(0 <= self.payload_bytes_max <= 16 * 1024 * 1024, "payload_bytes_max")
+        self._need(0 <= self.meta_bytes_max <= 4096, "meta_bytes_max")
         self._need(self.link_credit_bytes >= max(self.frame_bytes, 256 * 1024), "link_credit_bytes")
 
     def suspicion_min_s(self, nodes: int) -> float:

@@ -77,7 +77,14 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_exits", "_items", "_taking", "bell", "closed", "dropped", "max_pending", "overflow",
+        "_exits",
+        "_items",
+        "_taking",
+        "bell",
+        "closed",
+        "dropped",
+        "max_pending",
+        "overflow",
     )
 
     def __init__(self, *, max_pending: int, overflow: Overflow) -> None:

@@ -27,8 +27,8 @@ __all__ = ["Sent", "World"]
 
 
 _REDIAL_MAX_S: Final = 5.0
-_SEEDS: Final = 2
-_TOLD: Final = 16  # the first nodes are everybody's seeds
+_SEEDS: Final = 2  # the first nodes are everybody's seeds
+_TOLD: Final = 16
 
 
 class Sent(tuple[int, int, int]):
