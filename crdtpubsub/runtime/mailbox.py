@@ -107,14 +107,14 @@ class Mailbox:
         if len(self._items) - self._exits < self.max_pending:
             self._items.append(message)
             return True
-        self.dropped += 1
-        if self.overflow == "drop_newest":
-            return False
-        if self.overflow == "close":
-            self.closed = True
+        if self.overflow != "drop_oldest":
+            self.dropped += 1
+            self.closed = self.overflow == "close"
             return False
         with self._taking:
-            self._drop_oldest()
+            if len(self._items) - self._exits >= self.max_pending:  # not read meanwhile
+                self.dropped += 1
+                self._drop_oldest()
             self._items.append(message)
         return True
 
