@@ -33,7 +33,7 @@ PULL_PATIENCE_S: Final = 1.0
 HEARSAY_S: Final = 1.0
 """A third party's difference is acted on when it is seen again at least this much later."""
 
-SEGMENTS_MAX: Final = 65_536
+SEGMENTS_MAX: Final = 8192
 """Sums in one SUMS: of wider runs a part is compared, another one each time."""
 
 STUBBORN_ROUNDS: Final = 10

@@ -120,6 +120,9 @@ class Introduction:
         link = self._by_nonce(welcome.echo)
         if link is None or welcome.fact.node != sender or sender in cluster.left:
             return
+        if welcome.fact.endpoint in cluster.mine:
+            cluster.noted("foreign_claim", f"{sender} says it listens where I do")
+            return
         if welcome.fact.endpoint != link.endpoint:
             self._found_under_alias(link, welcome.fact, now)
         else:

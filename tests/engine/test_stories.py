@@ -164,3 +164,16 @@ def test_a_wrong_address_of_a_life_is_dialled_no_longer_than_it_is_a_candidate()
     node.handle(ev.LinkUp(his.endpoint, 2), 0.3)
     node.handle(said(HIM, msg.Welcome(nonce_on(node, his.endpoint), 8, his, ()), seq=1), 0.4)
     assert ef.Disconnect("tcp://127.0.0.1:99") in node.take()
+
+
+def test_a_seed_that_says_it_listens_where_i_do_stays_a_seed() -> None:
+    """It was admitted without a link, and its address taken for another name of that life."""
+    seed = "tcp://seed:1"
+    node = Engine(ME, name="me", endpoint=MINE, seeds=(seed,), dice=random.Random(1), now=0.0)
+    node.handle(ev.Tick(), 1.0)
+    node.handle(ev.LinkUp(seed, 1), 1.1)
+    welcome = msg.Welcome(nonce_on(node, seed), 8, fact_of(HER, MINE), ())
+    node.handle(said(HER, welcome, seq=1), 1.2)
+    assert node.peers() == ()
+    assert node.counters["foreign_claim"] == 1
+    assert ef.Disconnect(seed) not in node.take()
