@@ -24,7 +24,7 @@ LINTERS: Final = (
     ("lint-imports",),
 )
 # Two workers; tests marked `net` run alone all the same: see conftest.py.
-PYTEST: Final = ("pytest", "-q", "-W", "error", "-n", "2")
+PYTEST: Final = ("pytest", "-q", "-W", "error", "-n", "2", "--durations=20")
 
 
 def main(pytest_arguments: list[str]) -> int:
