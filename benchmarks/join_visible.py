@@ -21,6 +21,8 @@ import asyncio
 from time import monotonic
 
 from benchmarks.bare import Inbox, dialled, pack, unpack
+from typing import Protocol
+
 from benchmarks.common import (
     Children,
     Pipe,
@@ -38,18 +40,17 @@ Stamps = dict[str, list[float]]
 WAIT_S = 30.0
 
 
-class Side:
+class Side(Protocol):
     """One of the two who take turns, whatever it stands on."""
 
     async def write(self, verb: str) -> None:
-        raise NotImplementedError
+        """Join or leave."""
 
     async def seen(self, count: int) -> None:
         """Until the other side's channel has `count` members here."""
-        raise NotImplementedError
 
 
-class NodeSide(Side):
+class NodeSide:
     def __init__(self, node: Node, mine: str, theirs: str) -> None:
         self._node = node
         self._mine, self._theirs = mine, theirs
@@ -65,7 +66,7 @@ class NodeSide(Side):
         await counted(self._node, self._theirs, lambda n: n == count, WAIT_S)
 
 
-class BareSide(Side):
+class BareSide:
     def __init__(self, mine: str, theirs: str) -> None:
         self._mine, self._theirs = mine, theirs
         self._inbox = Inbox(self._frame)

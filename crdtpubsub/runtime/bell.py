@@ -35,6 +35,6 @@ class Bell:
         """Call every waker that was subscribed before."""
         if not self._wakers:
             return
-        for waker in tuple(self._wakers):
+        for waker in self._wakers.copy():  # in one step: others subscribe meanwhile
             if self._wakers.pop(waker, False):
                 waker()

@@ -63,7 +63,6 @@ class Core:
 
     def perform(self, effects: Iterable[ef.Effect]) -> None:
         """Do what the engine asks, or note it for later."""
-        """Do what the engine asks, or note it for later."""
         sender = self.sender
         for effect in effects:
             match effect:
@@ -120,7 +119,6 @@ class Core:
             self.counters["endpoints_refused"] += 1
 
     def deliver(self, message: Message, clients: Iterable[str]) -> None:
-        """Queue one message for each of these clients of this node."""
         """Queue one message for each of these clients of this node."""
         mailboxes, to_wake = self.mailboxes, self.to_wake
         delivered = 0

@@ -1,4 +1,4 @@
-"""SCENARIOS.md section 3: what nobody else tests, on invented time."""
+"""Z: what nobody else tests, on invented time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SCENARIOS.md section 4: the suites of Erlang's `pg` and `spg`, retold in our meaning.
+"""P: the suites of Erlang's `pg` and `spg`, retold in our meaning.
 
 Where theirs counts joins we have one membership per client, channel and owner; where theirs
 forbids remote joins, anybody may end anybody's membership.

@@ -1,4 +1,4 @@
-"""SCENARIOS.md section 1, the protocol's half: Q10-Q18, Q21, Q23, Q27-Q29 (Q30: determinism)."""
+"""The protocol's properties: Q10-Q18, Q21, Q23, Q27-Q29 (Q30: determinism)."""
 
 from __future__ import annotations
 
