@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-
-from benchmarks.bare import Inbox, dialled, pack, unpack
 from typing import Protocol
 
+from benchmarks.bare import Inbox, dialled, pack, unpack
 from benchmarks.common import (
     Children,
     Pipe,
