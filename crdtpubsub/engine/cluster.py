@@ -67,6 +67,7 @@ class Cluster:
         self.counters: Counter[str] = Counter()
         self.detector = Detector(config, dice)
         self.peers: dict[NodeId, Peer] = {}
+        self._up: tuple[NodeId, ...] | None = None
         self.links: dict[str, Link] = {}
         self.aliases: dict[str, NodeId] = {}  # a seed's address -> the life found there
         self.mine: set[str] = {fact.endpoint}  # addresses that turned out to be my own
@@ -90,9 +91,11 @@ class Cluster:
         peer = self.peers.get(life)
         return peer.endpoint if peer is not None and peer.linked else None
 
-    def up(self) -> list[NodeId]:
+    def up(self) -> tuple[NodeId, ...]:
         """The lives held alive or suspect, sorted; mine is not among them."""
-        return sorted(life for life, peer in self.peers.items() if peer.up)
+        if self._up is None:  # asked several times an event, and changes once in a while
+            self._up = tuple(sorted(life for life, peer in self.peers.items() if peer.up))
+        return self._up
 
     def reachable(self) -> list[Peer]:
         """The same, as far as my own links reach, sorted."""
@@ -192,6 +195,7 @@ class Cluster:
         peer = self.peers.get(fact.node)
         if peer is None:
             peer = self.peers[fact.node] = Peer(fact.node, fact)
+            self._up = None
             self.book.discard(fact.endpoint)
             self.connect(fact.endpoint)
             if relayed_by is not None:
@@ -236,6 +240,7 @@ class Cluster:
         was_up, before = peer.up, peer.state
         if not peer.sign(sign):
             return
+        self._up = None
         if peer.state is PeerState.SUSPECT:
             self.detector.suspect(peer.node, now, nodes=len(self.up()) + 1)
             self.tell_all(Accuse(peer.node, peer.fact.incarnation, Opinion.SUSPECT))
@@ -281,6 +286,7 @@ class Cluster:
         """Forget a life, here and now and as if never met; perhaps keep its address."""
         self.counters["purged"] += 1
         del self.peers[peer.node]
+        self._up = None
         self.candidates.pop(peer.node, None)
         for alias in [a for a, life in self.aliases.items() if life == peer.node]:
             del self.aliases[alias]

@@ -180,6 +180,8 @@ class Detector:
 
     def next_deadline(self) -> float:
         """The earliest time at which `due` has something to say."""
+        if not self._probing and not self._suspicions:
+            return float("inf")
         times = [p.fails_at if p.indirect_sent else p.indirect_at for p in self._probing.values()]
         times += [s.ends for s in self._suspicions.values()]
         return min(times, default=float("inf"))

@@ -229,7 +229,9 @@ class Liveness:
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
-        relays = min((r.ends for r in self._relays.values()), default=float("inf"))
+        relays = float("inf")
+        if self._relays:
+            relays = min(r.ends for r in self._relays.values())
         return min(
             self._probe_at,
             self._detector.next_deadline(),
