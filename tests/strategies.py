@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from crdtpubsub.crdt.delta import PLAIN, Delta
 from crdtpubsub.crdt.intervals import Runs, count, pairs
 from crdtpubsub.names import NAME_BYTES_MAX, NodeId
+from crdtpubsub.wire.limits import RELAYS_MAX
 from crdtpubsub.wire.messages import (
     ANYBODY,
     Accuse,
@@ -136,7 +137,7 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Goodbye: st.builds(Goodbye),
     Probe: st.builds(Probe, u64s, _facts),
     Ack: st.builds(Ack, u64s, facts),
-    ProbeFor: st.builds(ProbeFor, u64s, lives),
+    ProbeFor: st.builds(ProbeFor, u64s, lives, st.lists(lives, max_size=RELAYS_MAX).map(tuple)),
     RelayedAck: st.builds(RelayedAck, u64s, lives, st.none() | facts, st.booleans()),
     Facts: st.builds(Facts, _facts),
     Taken: st.builds(Taken, u32s, u64s),

@@ -204,6 +204,7 @@ class Cluster:
             self.out.append(PeerChanged(peer.node, peer.name, str(peer.state)))
             self._introduce(peer)
         self.learn(peer, fact, now)
+        peer.direct = relayed_by is None
         if relayed_by is not None:
             peer.relayed_by = relayed_by
             peer.refusal_exempt = peer.refusal_exempt or not peer.linked

@@ -6,6 +6,8 @@
     A -> H   PROBE_FOR(nonce, T)             to three helpers, those with a link to T first
     H -> T   PROBE(own nonce) ; T -> H ACK
     H -> A   RELAYED_ACK(nonce, T, fact)     or none, with what H's own connection said
+    H has no link to T:
+    H -> G   PROBE_FOR(own nonce, T, through A)    to who last brought H an answer of T
 
 Only my own probes, unanswered directly and through others, make a life suspect or down.
 """
@@ -18,6 +20,7 @@ from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.effects import Release
 from crdtpubsub.engine.peers import Peer, PeerState, Sign
 from crdtpubsub.names import NodeId
+from crdtpubsub.wire.limits import RELAYS_MAX
 from crdtpubsub.wire.messages import Accuse, Ack, Fact, Probe, ProbeFor, RelayedAck, Taken
 
 __all__ = ["Liveness"]
@@ -25,14 +28,17 @@ __all__ = ["Liveness"]
 GOSSIPED_FACTS = 6
 CANDIDATE_SILENCES_MAX = 3
 ACCUSED_PROBE_S = 0.5
-RELAYS_MAX = 1024
+RELAYING_MAX = 1024
 
 
 @dataclass(slots=True)
 class _Relay:
+    """A request to probe that I deal with, by my own link and through `helper`."""
+
     asker: NodeId
     nonce: int
     target: NodeId
+    helper: NodeId | None
     ends: float
 
 
@@ -102,29 +108,57 @@ class Liveness:
         cluster.verified(ack.fact, now)
 
     def on_probe_for(self, request: ProbeFor, sender: NodeId, now: float) -> None:
-        """Probe in somebody's place."""
+        """Probe in somebody's place; without a link, ask the next on the way to do it."""
         cluster = self._cluster
         peer = cluster.peers.get(request.target)
-        if peer is None or len(self._relays) >= RELAYS_MAX:
-            cluster.send([sender], RelayedAck(request.nonce, request.target, None))
+        refused = peer is not None and cluster.me.node in peer.refused_by
+        if peer is None or refused or len(self._relays) >= RELAYING_MAX:
+            no = RelayedAck(request.nonce, request.target, None, refused)
+            cluster.send([sender], no)
             return
-        if cluster.me.node in peer.refused_by:
-            cluster.send([sender], RelayedAck(request.nonce, request.target, None, refused=True))
-            return
+        helper = self._next_on_the_way(peer, request, sender)
         nonce = cluster.dice.getrandbits(63) | 1
-        ends = now + cluster.config.probe_timeout_max_s
-        self._relays[nonce] = _Relay(sender, request.nonce, request.target, ends)
+        wait_s = cluster.config.probe_timeout_max_s * (1 if helper is None else 2)
+        self._relays[nonce] = _Relay(sender, request.nonce, request.target, helper, now + wait_s)
+        # Without a link nothing goes, but my own connection may be refused in a moment.
         cluster.send([request.target], Probe(nonce))
+        if helper is not None:
+            cluster.counters["relayed_on"] += 1
+            through = (*request.through, sender)
+            cluster.send([helper], ProbeFor(nonce, request.target, through))
+
+    def _next_on_the_way(self, peer: Peer, request: ProbeFor, sender: NodeId) -> NodeId | None:
+        """Who brought its last answer, unless the request has come from there. No guessing.
+
+        None where the last answer came by itself: my link works, or will say that it does not.
+        Each request is passed to one life at most and never to one that it has passed, so it
+        ends; and what it finds is an answer of the target itself, however long the way was.
+        """
+        helper = None if peer.relayed_by is None else self._cluster.peers.get(peer.relayed_by)
+        if helper is None or not helper.linked or not helper.up or (peer.linked and peer.direct):
+            return None
+        passed = (sender, self._cluster.me.node, *request.through)
+        if helper.node in passed or len(request.through) >= RELAYS_MAX:
+            return None
+        return helper.node
 
     def on_relayed_ack(self, answer: RelayedAck, sender: NodeId, now: float) -> None:
         """A helper's answer; its word that the target answered *it* just now is what counts."""
         cluster = self._cluster
-        peer = cluster.peers.get(answer.target)
+        if answer.fact is not None and answer.fact.node != answer.target:
+            return
+        relay = self._relays.get(answer.nonce)
+        if relay is not None:
+            # Without an answer wait on: my own link may bring one. Its refusal is not mine.
+            if answer.fact is not None and (relay.helper, relay.target) == (sender, answer.target):
+                del self._relays[answer.nonce]
+                cluster.send([relay.asker], RelayedAck(relay.nonce, relay.target, answer.fact))
+                cluster.verified(answer.fact, now, relayed_by=sender)
+            return
         if answer.fact is None:
+            peer = cluster.peers.get(answer.target)
             if answer.refused and peer is not None:
                 self._refused_too(peer, sender, now)
-            return
-        if answer.fact.node != answer.target:
             return
         wanted = self._candidate_nonces.pop(answer.nonce, None)
         asked = wanted or self._detector.answered(answer.nonce, now, direct=False)

@@ -80,6 +80,7 @@ class Peer:
     down_since: float = 0.0
     greeted_at: float = -1e9
     relayed_by: NodeId | None = None  # who last brought an answer of it
+    direct: bool = True  # its last answer came by itself: my link, if there is one, works
     refused_by: set[NodeId] = field(default_factory=set)  # since my last link to it was up
     refusal_exempt: bool = False  # it answered through others meanwhile: a firewall, not a death
     replaced: bool = False  # another life answers at its endpoint

@@ -20,9 +20,6 @@ __all__ = ["Checks", "Violation"]
 
 _FULL_EACH: Final = 97  # steps of a node between two recomputations of everything it holds
 
-_HOPS_MAX: Final = 2
-"""A life is listed on an answer to one's own probe, direct or relayed once."""
-
 View = dict[tuple[str, NodeId, str], int]
 """What a node lists, as its Changed effects tell it: (channel, owner, client) -> birth."""
 
@@ -279,7 +276,7 @@ class Checks:
                 if len(told) < len(inside):
                     continue  # who knows of a removal may be beyond reach (seed 192)
                 for owner in inside:
-                    if far.get(owner.index, _HOPS_MAX + 1) > _HOPS_MAX:
+                    if owner.index not in far:
                         continue
                     if (wrong := self._wrong(process, owner, scope)) is not None:
                         return wrong

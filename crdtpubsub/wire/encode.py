@@ -109,8 +109,8 @@ def _record(message: Message) -> tuple[object, ...]:
             return Kind.PROBE, nonce, _facts(facts)
         case Ack(nonce, fact):
             return Kind.ACK, nonce, _fact(fact)
-        case ProbeFor(nonce, target):
-            return Kind.PROBE_FOR, nonce, bytes.fromhex(target)
+        case ProbeFor(nonce, target, through):
+            return Kind.PROBE_FOR, nonce, bytes.fromhex(target), bytes.fromhex("".join(through))
         case RelayedAck(nonce, target, maybe, refused):
             said = None if maybe is None else _fact(maybe)
             return Kind.RELAYED_ACK, nonce, bytes.fromhex(target), said, refused

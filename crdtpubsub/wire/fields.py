@@ -11,7 +11,7 @@ from typing import Any
 from crdtpubsub.crdt.intervals import Runs, is_runs, pairs
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.header import NOBODY
-from crdtpubsub.wire.limits import BIRTH_MAX, HEADERS_MAX, U64_MAX
+from crdtpubsub.wire.limits import BIRTH_MAX, HEADERS_MAX, RELAYS_MAX, U64_MAX
 from crdtpubsub.wire.refusal import bad, refuse
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check_types",
     "flag",
     "life",
+    "lives",
     "nonce",
     "number",
     "runs",
@@ -33,6 +34,13 @@ def life(value: object) -> NodeId:
     if type(value) is not bytes or len(value) != 16 or value == NOBODY:
         bad("life", value)
     return NodeId(value.hex())
+
+
+def lives(packed: object) -> tuple[NodeId, ...]:
+    """At most `RELAYS_MAX` lives in a bin."""
+    if type(packed) is not bytes or len(packed) % 16 or len(packed) > 16 * RELAYS_MAX:
+        bad("sequence of lives", packed)
+    return tuple([life(packed[at : at + 16]) for at in range(0, len(packed), 16)])
 
 
 def number(what: str, value: object, most: int) -> int:

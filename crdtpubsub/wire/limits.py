@@ -14,6 +14,7 @@ __all__ = [
     "META_BYTES_MAX",
     "PAYLOAD_BYTES_MAX",
     "RECORDS_MAX",
+    "RELAYS_MAX",
     "SCOPES_MAX",
     "U32_MAX",
     "U64_MAX",
@@ -30,6 +31,8 @@ HEADERS_MAX: Final = 64
 HEADER_TEXT_BYTES_MAX: Final = 4096
 ENDPOINT_BYTES_MAX: Final = 255
 SCOPES_MAX: Final = 64
+RELAYS_MAX: Final = 16
+"""Lives that pass one request to probe on. With it nodes in a chain of 18 list each other."""
 
 CHUNK: Final = 4096
 """Longest msgpack array inside a record.

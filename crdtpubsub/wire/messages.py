@@ -131,10 +131,15 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class ProbeFor:
-    """I cannot reach `target`: probe it for me."""
+    """I cannot reach `target`: probe it for me, or have it probed by somebody who can.
+
+    `through` are the lives the request has passed before its sender, nearest to the first
+    asker first: none of them is asked again, and at most `RELAYS_MAX` pass it on.
+    """
 
     nonce: int
     target: NodeId
+    through: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ class _Reader:
         return Ack(fields.nonce(record[1]), self._fact(record[2]))
 
     def probe_for(self, record: tuple[Any, ...]) -> ProbeFor:
-        return ProbeFor(fields.nonce(record[1]), fields.life(record[2]))
+        _, nonce, target, through = record
+        return ProbeFor(fields.nonce(nonce), fields.life(target), fields.lives(through))
 
     def relayed_ack(self, record: tuple[Any, ...]) -> RelayedAck:
         _, nonce, target, fact, refused = record
@@ -326,7 +327,7 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.GOODBYE): (1, _Reader.goodbye),
     int(Kind.PROBE): (3, _Reader.probe),
     int(Kind.ACK): (3, _Reader.ack),
-    int(Kind.PROBE_FOR): (3, _Reader.probe_for),
+    int(Kind.PROBE_FOR): (4, _Reader.probe_for),
     int(Kind.RELAYED_ACK): (5, _Reader.relayed_ack),
     int(Kind.FACTS): (2, _Reader.facts),
     int(Kind.ACCUSE): (4, _Reader.accuse),

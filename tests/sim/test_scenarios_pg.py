@@ -6,6 +6,7 @@ forbids remote joins, anybody may end anybody's membership.
 
 from __future__ import annotations
 
+from itertools import combinations
 from random import Random
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.engine.effects import Changed
 from crdtpubsub.names import NodeId
-from crdtpubsub.sim import World
+from crdtpubsub.sim import CutMode, World
 from crdtpubsub.sim.process import CLUSTER
 from crdtpubsub.wire.codec import Encoder, frame
 from crdtpubsub.wire.messages import Deltas, Header, Message
@@ -497,6 +498,73 @@ def test_p31_a_random_walk_against_the_model(seed: int) -> None:
             f"{c}@{p.index}" for p in world.running() for g, c in model[p.node] if g == f"g{n}"
         }
         assert world.views(f"g{n}") == {frozenset(expected)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_p31_the_view_is_the_connected_component(seed: int) -> None:
+    """Links are transitive: after any cuts each lists whom it reaches, through however many."""
+    dice = Random(seed)
+    count = dice.randint(6, 10)
+    world = World(seed, nodes=count, settle=True)
+    for i in range(count):
+        world.join(i, "g", "p")
+    world.run_until_quiet()
+    pairs = list(combinations(range(count), 2))
+    left = dice.sample(pairs, dice.randint(count // 2, count))  # few enough for long ways
+    for i, j in pairs:
+        if (i, j) not in left:
+            world.cut(i, j, mode=dice.choice(list(CutMode)))
+    reached = {i: set(world.network.hops(i, range(count))) for i in range(count)}
+
+    def listed(channel: str, client: str) -> bool:
+        return all(
+            world.members(i, channel) == {f"{client}@{j}" for j in reached[i]} for i in reached
+        )
+
+    world.run_until(lambda: listed("g", "p"), within=60.0)
+    for i in range(count):  # and news goes all the way
+        world.leave(i, "g", "p")
+        world.join(i, "h", "q")
+    world.run_until(lambda: listed("h", "q") and world.views("g") == {frozenset()}, within=60.0)
+    world.heal()
+    world.run_until_quiet()
+    assert world.views("h") == {frozenset(f"q@{i}" for i in range(count))}
+
+
+def test_p31_a_chain_of_twelve() -> None:
+    """An answer is passed on by ten helpers; when the far end dies, nobody lists it any more."""
+    world = World(31, nodes=12, settle=True)
+    for i, j in combinations(range(12), 2):
+        if j - i > 1:
+            world.cut(i, j)
+    for i in range(12):
+        world.join(i, "g", "p")
+    everybody = frozenset(f"p@{i}" for i in range(12))
+    world.run_until(lambda: world.views("g") == {everybody}, within=120.0)
+    calm = [len(p.changes) for p in world.slots]
+    world.run_for(60.0)
+    assert [len(p.changes) for p in world.slots] == calm  # and nobody flaps
+    world.crash(11)
+    world.run_until(lambda: world.views("g") == {everybody - {"p@11"}}, within=60.0)
+    assert world.counters()["relayed_on"] > 0
+
+
+def test_two_helpers_that_take_each_other_for_the_way_do_not_pass_a_request_for_ever() -> None:
+    """0 and 1 reach 3 by 2 alone; then 2 dies, and each may think that the other knows a way."""
+    world = World(4, nodes=4, settle=True)
+    for i in (0, 1):
+        world.cut(i, 3)
+    world.join(3, "g", "p")
+    world.run_until(lambda: world.views("g") == {frozenset({"p@3"})}, within=30.0)
+    for process, other in ((world.slots[0], world.slots[1]), (world.slots[1], world.slots[0])):
+        (far,) = [p for p in process.engine.peers() if p.node == world.slots[3].node]
+        far.relayed_by = other.node
+    world.crash(2)
+    before = sum(p.sent.get("ProbeFor", 0) for p in world.slots)
+    world.run_for(10.0)
+    assert world.members(0, "g") == world.members(1, "g") == set()
+    asked = sum(p.sent.get("ProbeFor", 0) for p in world.slots) - before
+    assert asked < 100, asked
 
 
 def test_p32_the_channels_of_a_dead_node_are_gone() -> None:

@@ -29,6 +29,7 @@ RARE: Final = (
     "purged",
     "refuted",
     "relay_admitted",
+    "relayed_on",
     "returned",
 )
 

@@ -76,7 +76,7 @@ EXAMPLES: tuple[Message, ...] = (
     Goodbye(),
     Probe(4, (FACT,)),
     Ack(4, FACT),
-    ProbeFor(5, B),
+    ProbeFor(5, B, (A,)),
     RelayedAck(5, B, None, refused=True),
     Facts((FACT, FACT)),
     Accuse(B, 2, Opinion.DOWN),
