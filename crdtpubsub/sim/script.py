@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import combinations
 from random import Random
 from typing import Final
@@ -10,7 +9,8 @@ from typing import Final
 from crdtpubsub.config import Config
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.sim.checks import Violation
-from crdtpubsub.sim.faults import ALL_FAULTS, CutMode, Fault, Weather
+from crdtpubsub.sim.devil import SIDE, Devil
+from crdtpubsub.sim.faults import CutMode, Fault, Weather
 from crdtpubsub.sim.summary import Summary
 from crdtpubsub.sim.world import World
 
@@ -19,8 +19,6 @@ __all__ = ["Summary", "run_world"]
 _OPS_MIN: Final = 200
 _FAULTS_MIN: Final = 5
 _QUIET_MAX_S: Final = 150.0
-_SIDE: Final = "side"
-_RUNNING_MIN: Final = 3
 
 
 def _draw_config(dice: Random) -> Config:
@@ -36,47 +34,10 @@ def _draw_config(dice: Random) -> Config:
     )
 
 
-class _Script:
-    """The user's and the devil's part in one world."""
-
-    def __init__(self, world: World, dice: Random, summary: Summary) -> None:
-        self.world = world
-        self.dice = dice
-        self.summary = summary
-        kinds = dice.sample(ALL_FAULTS, dice.randint(3, len(ALL_FAULTS)))
-        self.kinds = [kind for kind in ALL_FAULTS if kind in kinds]
-        self.channels = [f"ch{n}" for n in range(dice.randint(2, 6))]
-        self.clients = [f"c{n}" for n in range(dice.randint(3, 12))]
-        self.side = dice.random() < 0.4 or Fault.SCOPE in kinds
-        self.published = 0
-        self.doers: dict[Fault, Callable[[], bool]] = {
-            Fault.CRASH: self._crash,
-            Fault.VANISH: self._vanish,
-            Fault.RESTART: lambda: self._restart(new_port=False),
-            Fault.MOVE: lambda: self._restart(new_port=True),
-            Fault.GOODBYE: self._goodbye,
-            Fault.LATE_JOINER: self._late_joiner,
-            Fault.PAUSE: lambda: self._pause(clock_stands=False),
-            Fault.SLEEP: lambda: self._pause(clock_stands=True),
-            Fault.PARTITION: self._partition,
-            Fault.CUT: lambda: self._cut(one_way=False),
-            Fault.ONE_WAY: lambda: self._cut(one_way=True),
-            Fault.RESET: lambda: self._reset(late_s=0.0),
-            Fault.LATE: lambda: self._reset(late_s=dice.uniform(0.2, 3.0)),
-            Fault.LAG: self._lag,
-            Fault.SCOPE: self._scope,
-        }
+class _Script(Devil):
+    """The users' part beside the devil's, and how a world begins and ends."""
 
     # ---------------------------------------------------------------- what users do
-
-    def some(self) -> int:
-        """A node whose application can call it now."""
-        able = [p.index for p in self.world.running() if not p.paused]
-        return self.dice.choice(able)
-
-    def able(self) -> bool:
-        """Whether any node's application can call it now."""
-        return any(not p.paused for p in self.world.running())
 
     def operate(self) -> None:
         """One operation somewhere."""
@@ -85,8 +46,8 @@ class _Script:
         channel = dice.choice(self.channels)
         client = dice.choice(self.clients)
         scope = DEFAULT_SCOPE
-        if self.side and _SIDE in world.checks.scopes[world.slots[i].node] and dice.random() < 0.3:
-            scope = _SIDE
+        if self.side and SIDE in world.checks.scopes[world.slots[i].node] and dice.random() < 0.3:
+            scope = SIDE
         roll = dice.random()
         if roll < 0.45:
             meta = dice.randbytes(3) if dice.random() < 0.3 else None
@@ -109,123 +70,6 @@ class _Script:
             self.published += 1
             world.publish(i, channel, b"%d" % self.published, scope=scope)
         self.summary.ops += 1
-
-    # ---------------------------------------------------------------- what goes wrong
-
-    def fault(self) -> None:
-        """One accident, of a kind that this world knows."""
-        kind = self.dice.choice(self.kinds)
-        if self.doers[kind]():
-            self.summary.faults[kind.value] = self.summary.faults.get(kind.value, 0) + 1
-
-    def faults(self) -> int:
-        """How many there were."""
-        return sum(self.summary.faults.values())
-
-    def _spare(self) -> int | None:
-        able = [p.index for p in self.world.running() if not p.paused]
-        return self.dice.choice(able) if len(able) > _RUNNING_MIN else None
-
-    def _open_side(self, i: int) -> None:
-        if self.side and self.dice.random() < 0.8:
-            self.world.open_scope(i, _SIDE)
-
-    def _crash(self) -> bool:
-        if (i := self._spare()) is None:
-            return False
-        self.world.crash(i)
-        return True
-
-    def _vanish(self) -> bool:
-        if (i := self._spare()) is None:
-            return False
-        self.world.vanish(i)
-        return True
-
-    def _goodbye(self) -> bool:
-        if (i := self._spare()) is None:
-            return False
-        self.world.goodbye(i)
-        return True
-
-    def _restart(self, *, new_port: bool) -> bool:
-        world, dice = self.world, self.dice
-        i = dice.randrange(len(world.slots))
-        process = world.slots[i]
-        if process.running and (process.paused or self._spare() is None):
-            return False
-        if process.running:
-            (world.crash if dice.random() < 0.5 else world.vanish)(i)
-        world.run_for(dice.choice((0.0, 0.05, 3.0)))
-        if world.slots[i].running:
-            return False
-        world.restart(i, new_port=new_port)
-        self._open_side(i)
-        return True
-
-    def _late_joiner(self) -> bool:
-        if len(self.world.slots) >= 7:
-            return False
-        self._open_side(self.world.add_node())
-        return True
-
-    def _lasting(self) -> float:
-        return self.dice.choice((0.3, 1.0, 3.0, 9.0)) * (0.5 + self.dice.random())
-
-    def _pause(self, *, clock_stands: bool) -> bool:
-        if (i := self._spare()) is None:
-            return False
-        self.world.pause(i, clock_stands=clock_stands)
-        frames_first = self.dice.random() < 0.5
-        self.world.later(self._lasting(), self._resume, self.world.slots[i].node, i, frames_first)
-        return True
-
-    def _resume(self, node: str, i: int, frames_first: bool) -> None:
-        if self.world.slots[i].node == node:
-            self.world.resume(i, frames_first=frames_first)
-
-    def _partition(self) -> bool:
-        indexes = list(range(len(self.world.slots)))
-        side = self.dice.sample(indexes, self.dice.randint(1, len(indexes) - 1))
-        self.world.partition(side, mode=self.dice.choice(list(CutMode)))
-        self.world.later(self._lasting(), self._heal)
-        return True
-
-    def _heal(self) -> None:
-        if not self.summary.topology:  # from then on what is cut stays cut
-            self.world.heal()
-
-    def _pair(self) -> tuple[int, int]:
-        i, j = self.dice.sample(range(len(self.world.slots)), 2)
-        return i, j
-
-    def _cut(self, *, one_way: bool) -> bool:
-        i, j = self._pair()
-        self.world.cut(i, j, one_way=one_way, mode=self.dice.choice(list(CutMode)))
-        self.world.later(self._lasting(), self._heal)
-        return True
-
-    def _reset(self, *, late_s: float) -> bool:
-        for _ in range(self.dice.randint(1, 6)):
-            self.world.reset(*self._pair(), late_s=late_s)
-        return True
-
-    def _lag(self) -> bool:
-        self.world.lag(*self._pair())
-        self.world.later(self._lasting(), self.world.unlag)
-        return True
-
-    def _scope(self) -> bool:
-        i = self.some()
-        node = self.world.slots[i].node
-        if _SIDE not in self.world.checks.scopes[node]:
-            self.world.open_scope(i, _SIDE)
-            return True
-        if self.dice.random() < 0.5:  # with its push lost
-            self.world.partition(i)
-            self.world.later(2.0, self._heal)
-        self.world.close_scope(i, _SIDE)
-        return True
 
     # ---------------------------------------------------------------- the story
 
