@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from crdtpubsub.crdt.intervals import EMPTY, Runs, intersection, pairs
+from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 
 __all__ = ["PLAIN", "Change", "Delta", "Extra", "Row"]
@@ -21,7 +22,7 @@ Row = tuple[str, str, int, Extra]
 """`(channel, client id, birth, extra)`: one membership of an owner that is known from context."""
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Delta:
     """Owner `owner`, some births, and *every* one of them that is live.
 

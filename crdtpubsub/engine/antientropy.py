@@ -16,6 +16,7 @@ from crdtpubsub.crdt.delta import Change, Delta
 from crdtpubsub.crdt.intervals import EMPTY, Runs, count, difference, intersection, pairs, union
 from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine.dice import Dice
+from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Deltas, Live, Message, Pull, Row, Rows, Sums
 
@@ -70,7 +71,7 @@ class _Pulling:
     progress_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Compared:
     """What came of somebody's rows."""
 

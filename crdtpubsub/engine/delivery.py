@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from crdtpubsub.crdt.memberset import MemberSet
+from crdtpubsub.light import light
 from crdtpubsub.names import DECLARATION, NodeId
 
 __all__ = ["Route", "Router"]
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Route:
     """Where a publication to one channel goes. Cached until something about it changes."""
 

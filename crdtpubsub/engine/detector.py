@@ -13,6 +13,7 @@ from typing import Final
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine.dice import Dice
+from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 
 __all__ = ["Detector", "Due", "Suspicion", "suspicion_s"]
@@ -62,7 +63,7 @@ class _Probing:
     indirect_sent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Due:
     """What time has brought, each sorted by when it was started."""
 

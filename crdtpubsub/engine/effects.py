@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from crdtpubsub.crdt.delta import Row as MemberRow
+from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Message, Publication
 
@@ -39,21 +39,21 @@ class Cause(StrEnum):
 # ---------------------------------------------------------------- towards the network
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Connect:
     """Dial `endpoint` and keep redialling until `Disconnect`; report `LinkUp` at each handshake."""
 
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Disconnect:
     """Drop the link to `endpoint` with whatever is queued, and stop redialling."""
 
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Greet:
     """Say `message` on the link to `endpoint` to `to`, in a frame of its own, ahead of the queue.
 
@@ -66,7 +66,7 @@ class Greet:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Bind:
     """From now on frames on the link to `endpoint` are for `life`.
 
@@ -77,7 +77,7 @@ class Bind:
     life: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Release:
     """The peer at `endpoint` has dealt with the frames of link `link` up to `seq`."""
 
@@ -86,7 +86,7 @@ class Release:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Send:
     """Say `message` on each of these links, best effort, in the order of the effects.
 
@@ -101,7 +101,7 @@ class Send:
 # ---------------------------------------------------------------- towards the application
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Deliver:
     """Put a publication into the queues of these clients of mine."""
 
@@ -110,7 +110,7 @@ class Deliver:
     clients: tuple[str, ...]  # sorted
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Exited:
     """A membership of my client was ended by somebody else: it gets one `Exit`."""
 
@@ -120,7 +120,7 @@ class Exited:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Changed:
     """What users see of a channel differs now: these members of `owner` came, left, changed."""
 
@@ -132,7 +132,7 @@ class Changed:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Agreed:
     """A peer that was asked has shown rows equal to mine; see `Engine.unequal`."""
 
@@ -140,7 +140,7 @@ class Agreed:
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class PeerChanged:
     """What this node holds of a life differs now. `state` is a `PeerState` value."""
 
@@ -149,7 +149,7 @@ class PeerChanged:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Noted:
     """Something an operator may want to know; logged, rate-limited, by the driver."""
 

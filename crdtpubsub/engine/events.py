@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Frame
 
@@ -30,7 +29,7 @@ __all__ = [
 # ---------------------------------------------------------------- from the application
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Join:
     """My client becomes a member, or its membership gets new metadata."""
 
@@ -41,7 +40,7 @@ class Join:
     meta: bytes | None = None  # packed; None leaves what is there
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Leave:
     """A membership ends. `by_client`: through the client's own handle, so it gets no Exit."""
 
@@ -52,7 +51,7 @@ class Leave:
     by_client: bool
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Declare:
     """The channel exists while this node lives, members or not."""
 
@@ -60,7 +59,7 @@ class Declare:
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class DeleteChannel:
     """Every membership and declaration of the channel that was observed here ends."""
 
@@ -68,35 +67,35 @@ class DeleteChannel:
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class OpenScope:
     """Take part in an overlay."""
 
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class CloseScope:
     """Leave an overlay: a goodbye there; its memberships end."""
 
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Flush:
     """Push what is pending now: a publication is about to follow it."""
 
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class AskRows:
     """Ask every live linked peer of the scope for its rows; see `Engine.unequal`."""
 
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class SayGoodbye:
     """This life ends: tell everybody, then answer nothing more."""
 
@@ -104,7 +103,7 @@ class SayGoodbye:
 # ---------------------------------------------------------------- from the network
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Received:
     """A frame arrived, and the codec understood it."""
 
@@ -112,7 +111,7 @@ class Received:
     size_bytes: int = 0  # as it arrived; 0 for the later slices of one that was cut up
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class LinkUp:
     """A connection of ours to `endpoint` finished its handshake, the first time or again."""
 
@@ -120,35 +119,35 @@ class LinkUp:
     link: int  # the id that frames on it carry; higher than any before
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class LinkDown:
     """Our connection to `endpoint` broke. The driver goes on redialling it."""
 
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class LinkRefused:
     """Right after a break, a connection of ours to `endpoint` was refused: nobody listens."""
 
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class LinkLagging:
     """The outbox of `endpoint` passed its limit; what was queued of gossip was dropped."""
 
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class LinkDrained:
     """The outbox of a lagging `endpoint` is empty again."""
 
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Tick:
     """`Engine.next_deadline()` has come."""
 

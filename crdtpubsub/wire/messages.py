@@ -7,12 +7,13 @@ shows them in their exchanges.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
-from typing import Final, TypeVar, dataclass_transform
+from typing import Final
 
 from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.crdt.intervals import Runs
+from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 
 __all__ = [
@@ -46,7 +47,7 @@ ANYBODY: Final = NodeId("0" * 32)
 """The destination of a HELLO: whoever listens there."""
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Header:
     """The first bytes of every frame."""
 
@@ -57,7 +58,7 @@ class Header:
     seq: int  # 0, 1, 2, ... on that link
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Fact:
     """What a life says of itself. Of two, the one with the higher incarnation holds."""
 
@@ -79,7 +80,7 @@ class Opinion(IntEnum):
 # ---------------------------------------------------------------- introduction
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Hello:
     """Here I am; if you hear me, answer to the endpoint in my fact. First on every connection."""
 
@@ -88,7 +89,7 @@ class Hello:
     capabilities: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Welcome:
     """I heard your HELLO: its nonce back, my own nonce for this link, and whom I know."""
 
@@ -98,14 +99,14 @@ class Welcome:
     known: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Echo:
     """The third frame: your nonce back, so that you too know that your link works."""
 
     echo: int
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Goodbye:
     """This life ends now. Final; only the life itself can say it."""
 
@@ -113,7 +114,7 @@ class Goodbye:
 # ---------------------------------------------------------------- failure detection
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Probe:
     """Are you there?"""
 
@@ -121,7 +122,7 @@ class Probe:
     facts: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Ack:
     """Yes: the nonce of your probe back, and my own fact."""
 
@@ -129,7 +130,7 @@ class Ack:
     fact: Fact
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class ProbeFor:
     """I cannot reach `target`: probe it for me, or have it probed by somebody who can.
 
@@ -142,7 +143,7 @@ class ProbeFor:
     through: tuple[NodeId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class RelayedAck:
     """What came of a `ProbeFor`.
 
@@ -156,14 +157,14 @@ class RelayedAck:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Facts:
     """Lives I hold alive, as they described themselves. Hearsay: it makes candidates, no peers."""
 
     facts: tuple[Fact, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Accuse:
     """To me `target`, at that incarnation, looks suspect or down. Refuted by the target alone."""
 
@@ -172,7 +173,7 @@ class Accuse:
     opinion: Opinion
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Taken:
     """I have dealt with every frame of your link `link` up to `seq`: send on.
 
@@ -186,7 +187,7 @@ class Taken:
 # ---------------------------------------------------------------- anti-entropy, per scope
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Deltas:
     """Pushed at once to every live peer of the scope; also the answer to a `Pull`."""
 
@@ -196,7 +197,7 @@ class Deltas:
     more: bool = False  # further frames of that answer follow this one
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Row:
     """One owner in a nutshell: the births seen, and count and sum of what is live."""
 
@@ -206,7 +207,7 @@ class Row:
     sum: int
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Rows:
     """A round of gossip: the root over the lives held alive or suspect, and rows if they matter.
 
@@ -221,7 +222,7 @@ class Rows:
     stamp: int = 0  # not 0: please reply with rows even if all is equal
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Pull:
     """I lack these births, and your row says that you have them. Always answered."""
 
@@ -231,7 +232,7 @@ class Pull:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Sums:
     """Same births, another sum, much of it: here are mine per segment of 4096 births. Where?"""
 
@@ -241,7 +242,7 @@ class Sums:
     sums: tuple[int, ...]  # of `runs` inside each segment that `runs` touch, rising
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Live:
     """A delta without bodies: of `runs`, exactly `births` (birth -> version) is live here."""
 
@@ -254,16 +255,7 @@ class Live:
 # ---------------------------------------------------------------- between users
 
 
-_T = TypeVar("_T")
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def _light(cls: type[_T]) -> type[_T]:
-    """Frozen to mypy and to the reader, and not at run time: to make one costs a quarter."""
-    return dataclass(slots=True)(cls)
-
-
-@_light
+@light
 class Publication:
     """A message to every member of a channel that the receiving node owns."""
 
@@ -296,7 +288,7 @@ Message = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Frame:
     """What arrives: a header and messages, all of them checked."""
 
