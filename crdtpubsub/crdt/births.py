@@ -8,7 +8,8 @@ of any long run costs a few additions and not a walk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from crdtpubsub.crdt.intervals import Runs, pairs
@@ -83,31 +84,27 @@ class _Page:
                     sparse[at] = (channel, self.crowded[2 * at + 1] or "")
             self.sparse, self.crowded = sparse, None
 
-    def lows(self, lo: int, hi: int) -> list[int]:
+    def births(self, base: int, lo: int, hi: int) -> list[int]:
+        """What is here from `lo` to `hi`, rising, each as `base` + its place."""
         if self.crowded is not None:
             crowded = self.crowded
-            return [low for low in range(lo, hi) if crowded[2 * low] is not None]
+            return [base + low for low in range(lo, hi) if crowded[2 * low] is not None]
         assert self.sparse is not None
-        return sorted(low for low in self.sparse if lo <= low < hi)
+        return sorted([base + low for low in self.sparse if lo <= low < hi])
 
 
 class Births:
     """The live births of one owner."""
 
-    __slots__ = ("_count", "_pages", "_sum")
+    __slots__ = ("_count", "_pages", "sum")
 
     def __init__(self) -> None:
         self._pages: dict[int, _Page] = {}
         self._count = 0
-        self._sum = 0
+        self.sum = 0  # of `mix(birth, version)` over everything live, modulo 2**64
 
     def __len__(self) -> int:
         return self._count
-
-    @property
-    def sum(self) -> int:
-        """The sum of `mix(birth, version)` over everything live, modulo 2**64."""
-        return self._sum
 
     def get(self, birth: int) -> Key | None:
         """Whose membership `birth` is, or None if it is not live."""
@@ -123,7 +120,7 @@ class Births:
         page.put(birth & _LOW, key)
         mixed = mix(birth, version)
         page.sum = (page.sum + mixed) & _MASK
-        self._sum = (self._sum + mixed) & _MASK
+        self.sum = (self.sum + mixed) & _MASK
         self._count += 1
 
     def remove(self, birth: int, version: int) -> None:
@@ -133,7 +130,7 @@ class Births:
         page.remove(birth & _LOW)
         mixed = mix(birth, version)
         page.sum = (page.sum - mixed) & _MASK
-        self._sum = (self._sum - mixed) & _MASK
+        self.sum = (self.sum - mixed) & _MASK
         self._count -= 1
         if not page.count:
             del self._pages[number]
@@ -143,14 +140,16 @@ class Births:
         moved = mix(birth, new) - mix(birth, old)
         page = self._pages[birth >> _SHIFT]
         page.sum = (page.sum + moved) & _MASK
-        self._sum = (self._sum + moved) & _MASK
+        self.sum = (self.sum + moved) & _MASK
 
     def within(self, runs: Runs) -> Iterator[int]:
         """The live births inside `runs`, rising. O(pages touched), never O(width of a run)."""
-        for number, lo, hi in self._touched(runs):
-            base = number << _SHIFT
-            for low in self._pages[number].lows(lo, hi):
-                yield base + low
+        if len(runs) == 2 and runs[1] - runs[0] == 1:  # a join, a removal
+            return iter(runs[:1] if self.get(runs[0]) else ())
+        return chain.from_iterable(
+            self._pages[number].births(number << _SHIFT, lo, hi)
+            for number, lo, hi in self._touched(runs)
+        )
 
     def sum_within(self, runs: Runs, versions: Mapping[int, tuple[int, str, bytes]]) -> int:
         """The sum over the live births inside `runs`; `versions` names those not at 0."""
@@ -161,16 +160,16 @@ class Births:
                 total += page.sum
                 continue
             base = number << _SHIFT
-            for low in page.lows(lo, hi):
-                extra = versions.get(base + low)
-                total += mix(base + low, extra[0] if extra else 0)
+            for birth in page.births(base, lo, hi):
+                extra = versions.get(birth)
+                total += mix(birth, extra[0] if extra else 0)
         return total & _MASK
 
     def _touched(self, runs: Runs) -> Iterator[tuple[int, int, int]]:
         """`(page number, first, beyond last)` for every existing page that `runs` touch."""
         for lo, hi in pairs(runs):
             first, last = lo >> _SHIFT, (hi - 1) >> _SHIFT
-            numbers: list[int] | range = range(first, last + 1)
+            numbers: Sequence[int] = range(first, last + 1)
             if last - first >= len(self._pages):
                 numbers = sorted(n for n in self._pages if first <= n <= last)
             for number in numbers:

@@ -96,6 +96,9 @@ def union(a: Runs, b: Runs) -> Runs:
 
 def intersection(a: Runs, b: Runs) -> Runs:
     """Births in both. O(a + b)."""
+    if len(a) == 2 and len(b) == 2:  # the usual case
+        lo, hi = max(a[0], b[0]), min(a[1], b[1])
+        return (lo, hi) if lo < hi else EMPTY
     flat: list[int] = []
     i = j = 0
     while i < len(a) and j < len(b):
@@ -111,6 +114,8 @@ def intersection(a: Runs, b: Runs) -> Runs:
 
 def difference(a: Runs, b: Runs) -> Runs:
     """Births in `a` and not in `b`. O(a + b)."""
+    if len(b) == 2 and a and b[0] <= a[0] and a[-1] <= b[1]:
+        return EMPTY  # the usual case
     flat: list[int] = []
     j = 0
     for lo, hi in pairs(a):

@@ -124,6 +124,11 @@ class MemberSet:
         held = self._owners.get(owner)
         return 0 if held is None else held.births.sum
 
+    def tallies(self) -> Iterator[tuple[NodeId, Runs, int]]:
+        """`(owner, seen, sum)` of every life held: who changed says another one."""
+        for owner, held in self._owners.items():
+            yield owner, held.seen, held.births.sum
+
     def sum_within(self, owner: NodeId, runs: Runs) -> int:
         """The same over the live births inside `runs`."""
         held = self._owners.get(owner)

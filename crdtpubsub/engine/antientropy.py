@@ -112,6 +112,11 @@ class AntiEntropy:
         """Whether something waits to be pushed."""
         return bool(self._pending)
 
+    @property
+    def pulling(self) -> bool:
+        """Whether an answer to a PULL is awaited."""
+        return bool(self._pulls)
+
     def push(self, owner: NodeId, runs: Runs) -> None:
         """These births of `owner` changed by a write of mine; runs only, read when sent."""
         if runs:

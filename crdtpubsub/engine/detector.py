@@ -83,6 +83,8 @@ class Detector:
         self._by_target: dict[NodeId, int] = {}
         self._suspicions: dict[NodeId, Suspicion] = {}
         self._rtt_s: dict[NodeId, float] = {}
+        # Asked after every event; None: a probe or a suspicion is another since.
+        self._deadline: float | None = None
         self.health = 0
 
     def next_target(self, lives: Sequence[NodeId]) -> NodeId | None:
@@ -106,6 +108,7 @@ class Detector:
         timeout = 3 * self._rtt_s.get(target, config.probe_timeout_max_s)
         timeout = min(max(timeout, config.probe_timeout_min_s), config.probe_timeout_max_s)
         nonce = self._dice.getrandbits(63) | 1
+        self._deadline = None
         self._by_target[target] = nonce
         self._probing[nonce] = _Probing(
             target,
@@ -118,6 +121,7 @@ class Detector:
     def ask_others_now(self, target: NodeId, now: float) -> None:
         """There is no link to it: do not wait for a direct answer."""
         if (nonce := self._by_target.get(target)) is not None:
+            self._deadline = None
             self._probing[nonce].indirect_at = now
 
     def answered(self, nonce: int, now: float, *, direct: bool) -> NodeId | None:
@@ -125,6 +129,7 @@ class Detector:
         probing = self._probing.pop(nonce, None)
         if probing is None:
             return None
+        self._deadline = None
         self._by_target.pop(probing.target, None)
         if direct:
             rtt_s = now - probing.started
@@ -141,6 +146,7 @@ class Detector:
         """Start to suspect, with as many confirmations wanted as others could give."""
         if target not in self._suspicions:
             config = self._config
+            self._deadline = None
             self._suspicions[target] = Suspicion(
                 now,
                 config.suspicion_min_s(nodes) * (1 + self.health / 4),
@@ -151,10 +157,12 @@ class Detector:
     def confirm(self, target: NodeId, by: NodeId) -> None:
         """Somebody else suspects it too."""
         if (suspicion := self._suspicions.get(target)) is not None:
+            self._deadline = None
             suspicion.confirmed_by.add(by)
 
     def clear(self, target: NodeId) -> None:
         """It was verified, or is down: no suspicion, no probe in flight."""
+        self._deadline = None
         self._suspicions.pop(target, None)
         if (nonce := self._by_target.pop(target, None)) is not None:
             del self._probing[nonce]
@@ -166,6 +174,7 @@ class Detector:
 
     def due(self, now: float) -> Due:
         """What is to be done at `now`; a failed probe is over with this answer."""
+        self._deadline = None
         indirect: list[tuple[int, NodeId]] = []
         failed: list[NodeId] = []
         for nonce, probing in list(self._probing.items()):
@@ -181,8 +190,9 @@ class Detector:
 
     def next_deadline(self) -> float:
         """The earliest time at which `due` has something to say."""
-        if not self._probing and not self._suspicions:
-            return float("inf")
-        times = [p.fails_at if p.indirect_sent else p.indirect_at for p in self._probing.values()]
-        times += [s.ends for s in self._suspicions.values()]
-        return min(times, default=float("inf"))
+        if self._deadline is None:
+            probes = self._probing.values()
+            times = [p.fails_at if p.indirect_sent else p.indirect_at for p in probes]
+            times += [s.ends for s in self._suspicions.values()]
+            self._deadline = min(times, default=float("inf"))
+        return self._deadline

@@ -263,15 +263,12 @@ class Liveness:
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
-        relays = float("inf")
+        # When nothing waits for the housekeeping, the next probe brings it along.
+        keeping = self._housekeeping_at + 0.5
         if self._relays:
-            relays = min(r.ends for r in self._relays.values())
-        return min(
-            self._probe_at,
-            self._detector.next_deadline(),
-            max(relays, self._housekeeping_at),
-            self._housekeeping_at + 0.5,  # nothing waits for it: the next probe brings it along
-        )
+            ends = min([relay.ends for relay in self._relays.values()])
+            keeping = min(keeping, max(ends, self._housekeeping_at))
+        return min(self._probe_at, self._detector.next_deadline(), keeping)
 
     def _house_keeping(self, now: float) -> None:
         cluster = self._cluster

@@ -124,7 +124,7 @@ class Outbox:
         if self._greetings:
             to, record = self._greetings.popleft()
             return to, [record]
-        if self.life is None:
+        if self.life is None or not (self._urgent or self._records):
             return None
         records = list(self._urgent)
         self._urgent.clear()

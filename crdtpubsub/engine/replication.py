@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from crdtpubsub.config import Config
 from crdtpubsub.crdt.delta import Change
@@ -19,6 +19,8 @@ from crdtpubsub.wire import messages as msg
 from crdtpubsub.wire.messages import Fact, Message
 
 __all__ = ["Replication"]
+
+_NEVER: Final = float("inf")
 
 
 class Replication:
@@ -60,8 +62,9 @@ class Replication:
         for _, state in sorted(self.scopes.items()):
             if state.gossip.pending and now >= state.flush_at:
                 self.flush(state, now)
-            for peer, message in state.gossip.moved(now, self._view(state)):
-                self.cluster.send([peer], message)
+            if state.gossip.pulling:
+                for peer, message in state.gossip.moved(now, self._view(state)):
+                    self.cluster.send([peer], message)
         if now >= self._gossip_at:
             self._gossip_round(now)
         self._sweep()
@@ -72,8 +75,11 @@ class Replication:
 
     def next_flush(self) -> float:
         """When the next push is due."""
-        due = [s.flush_at for s in self.scopes.values() if s.gossip.pending]
-        return min(due, default=float("inf"))
+        due = _NEVER
+        for state in self.scopes.values():
+            if state.gossip.pending and state.flush_at < due:
+                due = state.flush_at
+        return due
 
     # ---------------------------------------------------------------- local writes
 
@@ -125,8 +131,8 @@ class Replication:
         if not change.touched:
             return
         owner = change.owner
-        state.router.touched(row[0] for row in change.joined)
-        state.router.touched(row[0] for row in change.removed)
+        state.router.touched([row[0] for row in change.joined])
+        state.router.touched([row[0] for row in change.removed])
         if owner == self.me and not by_client:
             for channel, client, _, _ in change.removed:
                 self.cluster.out.append(Exited(state.scope, channel, client, Cause.OP))
@@ -273,7 +279,8 @@ class Replication:
                     except Claimed as claim:
                         self.cluster.noted("claimed", f"{sender} asserts {claim}")
                         continue
-                    self.cluster.counters["births_met"] += change.births_met
+                    if change.births_met:
+                        self.cluster.counters["births_met"] += change.births_met
                     self._apply(state, change)
                 if message.answers:
                     self._answer(sender, gossip.answered(message, sender, now))

@@ -16,7 +16,10 @@ def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
     They share one header: hand them to the engine one after the other, without another frame
     of the same sender in between. What a `Deltas` answers is said by its last slice.
     """
-    if not any(isinstance(m, Deltas) and _births(m) > births_max for m in frame.messages):
+    for message in frame.messages:
+        if isinstance(message, Deltas) and _births(message) > births_max:
+            break
+    else:  # nearly always
         yield frame
         return
     gathered: list[Message] = []
@@ -39,4 +42,4 @@ def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
 
 
 def _births(message: Deltas) -> int:
-    return sum(len(clients) for delta in message.deltas for clients in delta.entries.values())
+    return sum([len(clients) for delta in message.deltas for clients in delta.entries.values()])

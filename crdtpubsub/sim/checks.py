@@ -20,8 +20,8 @@ __all__ = ["Checks", "Violation"]
 
 _FULL_EACH: Final = 97  # steps of a node between two recomputations of everything it holds
 
-View = dict[tuple[str, NodeId, str], int]
-"""What a node lists, as its Changed effects tell it: (channel, owner, client) -> birth."""
+View = dict[NodeId, dict[tuple[str, str], int]]
+"""What a node lists, as its Changed effects tell it: owner -> (channel, client) -> birth."""
 
 
 class Violation(AssertionError):
@@ -171,18 +171,18 @@ class Checks:
             self.full(process)
 
     def _changed(self, process: Process, effect: Changed) -> None:
-        view = self.listed[effect.scope, process.node]
+        view = self.listed[effect.scope, process.node].setdefault(effect.owner, {})
         life = self.journal.life(effect.scope, effect.owner)
         for channel, client, birth, _ in effect.left:
-            if view.pop((channel, effect.owner, client), None) != birth:
+            if view.pop((channel, client), None) != birth:
                 self.fail(f"node {process.index} un-lists {client} in {channel}, birth {birth}")
         for channel, client, birth, _ in effect.joined:
             if not life.added >> birth & 1 or life.keys[birth] != (channel, client):
                 self.fail(f"phantom {client} in {channel}, birth {birth}, on node {process.index}")
-            if view.setdefault((channel, effect.owner, client), birth) != birth:
+            if view.setdefault((channel, client), birth) != birth:
                 self.fail(f"node {process.index} lists {client} in {channel} twice")
         for channel, client, birth, _ in effect.updated:
-            if view.get((channel, effect.owner, client)) != birth:
+            if view.get((channel, client)) != birth:
                 self.fail(f"node {process.index} updates {client} in {channel}, which it lists not")
 
     def _exited(self, process: Process, effect: Exited) -> None:
@@ -194,8 +194,8 @@ class Checks:
 
     def _ghosts(self, process: Process, scope: str) -> None:
         hidden = self.hidden[process.node]
-        for owner in {owner for _, owner, _ in self.listed[scope, process.node]}:
-            if owner == process.node:
+        for owner, members in self.listed[scope, process.node].items():
+            if owner == process.node or not members:
                 continue
             if owner in hidden:
                 self.fail(f"node {process.index} lists members of {owner[:6]}, which it holds down")
@@ -207,14 +207,15 @@ class Checks:
     def _over_claims(self, process: Process, scope: str) -> None:
         members = process.engine.set_of(scope)
         marks = self._marks[scope, process.node]
-        seen_of, sum_of = members.seen, members.sum
-        for owner in members.owners():
-            mark = (seen_of(owner), sum_of(owner))
-            if marks.get(owner) == mark:
+        held = 0
+        for owner, runs, total in members.tallies():
+            held += 1
+            mark = marks.get(owner)
+            if mark is not None and mark[0] == runs and mark[1] == total:
                 continue
-            marks[owner] = mark
-            seen = _mask(mark[0])
-            live = sum(1 << b for b, _ in self._births(members, owner))
+            marks[owner] = (runs, total)
+            seen = _mask(runs)
+            live = self._live(members, owner)
             life = self.journal.life(scope, owner)
             if bad := (seen & ~life.added) | (live & ~seen):
                 self.fail(
@@ -229,15 +230,17 @@ class Checks:
             if knows.get(owner, 0) & ~(seen & ~live):
                 self.journal.forgets(scope, process.node, owner)  # purged, and met again
             knows[owner] = seen & ~live
-        if len(marks) > len(list(members.owners())):
+        if len(marks) > held:
             for owner in [o for o in marks if not members.holds(o)]:
                 del marks[owner]
                 self.journal.forgets(scope, process.node, owner)
 
     @staticmethod
-    def _births(members: MemberSet, owner: NodeId) -> Iterator[tuple[int, int]]:
-        _, live = members.live(owner, members.seen(owner))
-        yield from live.items()
+    def _live(members: MemberSet, owner: NodeId) -> int:
+        mask = 0
+        for birth in members.live(owner, members.seen(owner))[1]:
+            mask |= 1 << birth
+        return mask
 
     def full(self, process: Process) -> None:
         """Recompute everything one node holds."""
@@ -247,8 +250,12 @@ class Checks:
             except AssertionError as error:
                 self.fail(f"node {process.index}, scope {scope}: {error}")
             view = self.listed[scope, process.node]
-            for channel in sorted({channel for channel, _, _ in view}):
-                told = sorted((o, c, b) for (ch, o, c), b in view.items() if ch == channel)
+            told_of: dict[str, list[tuple[NodeId, str, int]]] = {}
+            for owner, members in view.items():
+                for (channel, client), birth in members.items():
+                    told_of.setdefault(channel, []).append((owner, client, birth))
+            for channel, told in sorted(told_of.items()):
+                told.sort()
                 held = [tuple(m)[:3] for m in process.engine.members(scope, channel)]
                 if told != held:
                     self.fail(
@@ -281,8 +288,8 @@ class Checks:
                     if (wrong := self._wrong(process, owner, scope)) is not None:
                         return wrong
                 up = {p.node for p in inside}
-                for channel, owner_node, client in self.listed[scope, process.node]:
-                    if owner_node not in up:
+                for owner_node, members in self.listed[scope, process.node].items():
+                    for channel, client in members if owner_node not in up else ():
                         return f"node {process.index} lists {client} in {channel} of a dead life"
         return None
 
@@ -295,7 +302,7 @@ class Checks:
         if owner.node in self.hidden[process.node]:
             return f"{who}: held down"
         theirs = owner.engine.set_of(scope)
-        live = sum(1 << b for b, _ in self._births(members, owner.node))
+        live = self._live(members, owner.node)
         if lost := life.certain() & ~live:
             return f"{who}: lost {list(bits(lost))}"
         if extra := live & ~life.possible():
@@ -304,8 +311,7 @@ class Checks:
             return f"{who}: seen {members.seen(owner.node)}, there {theirs.seen(owner.node)}"
         if members.sum(owner.node) != theirs.sum(owner.node):
             return f"{who}: sums differ"
-        view = self.listed[scope, process.node]
-        told = {b for (_, node, _), b in view.items() if node == owner.node}
+        told = set(self.listed[scope, process.node].get(owner.node, {}).values())
         want = {b for b in bits(live) if life.keys[b][1] != DECLARATION}
         if told != want:
             return f"{who}: lists {sorted(told)}, holds {sorted(want)}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
+from struct import Struct
 from typing import Any, Final
 
 from crdtpubsub.engine.events import LinkDown, LinkRefused, LinkUp
@@ -13,10 +14,12 @@ from crdtpubsub.sim.checks import Checks
 from crdtpubsub.sim.faults import CutMode, Weather
 from crdtpubsub.sim.network import Flight, Link, Network
 from crdtpubsub.sim.process import Process
+from crdtpubsub.wire.decode import Bodies
 
 __all__ = ["Ether", "Group"]
 
 _REDIAL_MAX_S: Final = 5.0
+_WHERE_AND_WHEN: Final = Struct("<Id")
 
 Group = int | Iterable[int]
 
@@ -36,6 +39,7 @@ class Ether:
         self.vanished: set[int] = set()
         self.trace: list[str] | None = [] if trace else None
         self.steps = 0
+        self.bodies = Bodies()
         self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._count = 0
         self._hash = blake2b(digest_size=16)
@@ -119,7 +123,7 @@ class Ether:
         if flight.lost or not self.network.passes(link.owner.index, peer.index):
             return
         if peer.running:
-            self._hash.update(b"%d %r " % (peer.index, self.now) + flight.data)
+            self._hash.update(_WHERE_AND_WHEN.pack(peer.index, self.now) + flight.data)
             if self.trace is not None:
                 self.say(peer.index, f"< {link.owner.index} {len(flight.data)} bytes")
             peer.receive(flight.data)

@@ -56,6 +56,8 @@ _OUTBOX_BYTES: Final = 2048
 _NEVER: Final = float("inf")
 _TURN_S: Final = 0.0001  # a driver cannot turn its loop more often than this
 _SPINS_MAX: Final = 500
+_WRITES: Final = (Deltas, Live)
+_ANSWERS: Final = (Welcome, Ack, Echo)
 
 
 class Process:
@@ -96,7 +98,7 @@ class Process:
         self._inbox: list[bytes | Event] = []
         self._links_made = 0
         self._encoder = Encoder()
-        self._decoder = Decoder(CLUSTER)
+        self._decoder = Decoder(CLUSTER, world.bodies)
         self._tick_at = _NEVER
         self._spins = 0
         self._spin_second = 0.0
@@ -139,11 +141,11 @@ class Process:
         except WireError:
             self.faulty_frames += 1
             return
-        self._note_answers(arrived)
-        writes = any(isinstance(message, Deltas | Live) for message in arrived.messages)
+        writes = self._look_at(arrived)
         size_bytes = len(data)
+        now = self.clock()
         for part in slices(arrived, self.config.slice_births):
-            self.engine.handle(Received(part, size_bytes), self.clock())
+            self.engine.handle(Received(part, size_bytes), now)
             size_bytes = 0
             self.perform(writes=writes)
 
@@ -185,12 +187,17 @@ class Process:
         if self._spins == _SPINS_MAX:
             self.world.checks.fail(f"node {self.index} ticks {_SPINS_MAX} times in one second")
 
-    def _note_answers(self, arrived: Frame) -> None:
+    def _look_at(self, arrived: Frame) -> bool:
+        """Note who answered; whether the frame can change a set."""
+        writes = False
         for message in arrived.messages:
-            if isinstance(message, Welcome | Ack | Echo):
+            if isinstance(message, _WRITES):
+                writes = True
+            elif isinstance(message, _ANSWERS):
                 self.answered.add(arrived.header.sender)
             elif isinstance(message, RelayedAck) and message.fact is not None:
                 self.answered.add(message.target)
+        return writes
 
     # ---------------------------------------------------------------- out
 
@@ -199,7 +206,10 @@ class Process:
         effects = self.engine.take()
         touched: dict[str, Link] = {}
         for effect in effects:
-            self._perform_one(effect, touched)
+            if isinstance(effect, Send):  # most of them
+                self._send(effect.endpoints, effect.message, touched)
+            else:
+                self._perform_one(effect, touched)
         self.world.checks.after(self, effects, writes=writes)
         for link in touched.values():
             self.drain(link)
@@ -207,8 +217,8 @@ class Process:
 
     def _perform_one(self, effect: Effect, touched: dict[str, Link]) -> None:
         match effect:
-            case Send(endpoints, message):
-                self._send(endpoints, message, touched)
+            case Send():
+                pass  # in `perform`
             case Connect(endpoint):
                 if endpoint not in self.links:
                     link = self.links[endpoint] = Link(
@@ -252,18 +262,19 @@ class Process:
         record = self._encoder.message(message)
         kind = type(message).__name__
         self.sent[kind] = self.sent.get(kind, 0) + 1
-        publication = isinstance(message, Publication)
+        publication, urgent = isinstance(message, Publication), isinstance(message, URGENT)
         for endpoint in endpoints:
             link = self.links.get(endpoint)
             if link is None or link.peer is None:
                 continue  # a link without a connection is skipped
             touched[endpoint] = link
-            if isinstance(message, URGENT):
-                link.outbox.put_urgent(record)
+            outbox = link.outbox
+            if urgent:
+                outbox.put_urgent(record)
                 continue
-            lagging = link.outbox.lagging
-            link.outbox.put(record, publication=publication)
-            if link.outbox.lagging and not lagging:
+            lagging = outbox.lagging
+            outbox.put(record, publication=publication)
+            if outbox.lagging and not lagging:
                 self.world.later(0.0, self.feed, LinkLagging(endpoint))
 
     def publish(self, route: Route, publication: Publication) -> None:

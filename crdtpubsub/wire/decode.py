@@ -18,7 +18,7 @@ from crdtpubsub.wire.messages import Frame, Message
 from crdtpubsub.wire.reader import reader
 from crdtpubsub.wire.refusal import FrameError, opaque, refuse
 
-__all__ = ["Decoder", "decode"]
+__all__ = ["Bodies", "Decoder", "decode"]
 
 _GUARDED_BYTES: Final = 256 * 1024
 """Longer frames are decoded with a `_Budget`; shorter ones cannot do harm (18 MB at most)."""
@@ -33,13 +33,39 @@ def decode(data: bytes | memoryview, cluster: bytes) -> Frame:
     return Decoder(cluster).decode(data)
 
 
+class Bodies:
+    """What the bodies of frames said, for a program that is many nodes: it hears all of them.
+
+    What is said to many is decoded once, since to decode is to compute and messages do not
+    change. Headers are decoded for each frame. What is no body is not kept.
+    """
+
+    SIZE_MAX: Final = 1024
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[tuple[Message, ...], int]] = {}
+
+    def read(self, body: bytes) -> tuple[tuple[Message, ...], int]:
+        """The messages in `body`, and how many records were of kinds that are not known."""
+        known = self._known.get(body)
+        if known is None:
+            if len(self._known) >= self.SIZE_MAX:
+                self._known.clear()
+            known = self._known[body] = _body(body)
+        return known
+
+
 class Decoder:
     """Decodes frames of one cluster, and counts the records of kinds it does not know."""
 
-    __slots__ = ("_cluster", "unknown_records")
+    __slots__ = ("_bodies", "_cluster", "unknown_records")
 
-    def __init__(self, cluster: bytes) -> None:
+    def __init__(self, cluster: bytes, bodies: Bodies | None = None) -> None:
+        """For the cluster with that tag; `bodies`: shared with the decoders of other nodes."""
         self._cluster = cluster
+        self._bodies = bodies
         self.unknown_records = 0
 
     def decode(self, data: bytes | memoryview) -> Frame:
@@ -52,16 +78,18 @@ class Decoder:
             header = unpack_header(data)
             if header.cluster != self._cluster:
                 refuse(f"a frame of cluster {header.cluster.hex()}", reason="cluster")
-            messages, unknown = _body(memoryview(data)[HEADER_BYTES:])
+            body = memoryview(data)[HEADER_BYTES:]
+            bodies = self._bodies
+            messages, unknown = _body(body) if bodies is None else bodies.read(bytes(body))
         except FrameError:
             raise
         except Exception as error:  # noqa: BLE001 - the one door: total, whatever came
             raise opaque("body", error) from None
         self.unknown_records += unknown
-        return Frame(header, tuple(messages))
+        return Frame(header, messages)
 
 
-def _body(body: memoryview) -> tuple[list[Message], int]:
+def _body(body: bytes | memoryview) -> tuple[tuple[Message, ...], int]:
     size = len(body)
     budget = _Budget() if size > _GUARDED_BYTES else None
     unpacker = msgpack.Unpacker(
@@ -92,7 +120,7 @@ def _body(body: memoryview) -> tuple[list[Message], int]:
         refuse(f"{claimed} records claimed, {len(heard)} found")
     if unpacker.tell() != size:
         refuse(f"{size - unpacker.tell()} bytes beyond the last record")
-    messages = [message for message in heard if message is not None]
+    messages = tuple([message for message in heard if message is not None])
     return messages, claimed - len(messages)
 
 
