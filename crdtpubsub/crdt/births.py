@@ -14,7 +14,10 @@ from typing import Final
 
 from crdtpubsub.crdt.intervals import Runs, pairs
 
-__all__ = ["PAGE_BIRTHS", "Births", "mix"]
+__all__ = ["ALL", "PAGE_BIRTHS", "Births", "mix"]
+
+ALL: Final[Runs] = (1, 1 << 63)
+"""Every birth there can be."""
 
 PAGE_BIRTHS: Final = 256
 _SHIFT: Final = 8

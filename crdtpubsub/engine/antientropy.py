@@ -102,6 +102,8 @@ class AntiEntropy:
         # owner -> (what differed, when it was first seen): hearsay waits for a second look
         self._differences: dict[NodeId, tuple[object, float]] = {}
         self._stubborn: dict[NodeId, int] = {}
+        self._rows: dict[NodeId, Row] = {}  # as they were last said
+        self._rooted: tuple[list[Row], int] = ([], int.from_bytes(blake2b(digest_size=8).digest()))
         # down owner -> peers that have not yet said that they agree about it
         self._dirty: dict[NodeId, set[NodeId]] = {}
 
@@ -153,15 +155,20 @@ class AntiEntropy:
     def row(self, owner: NodeId) -> Row:
         """One owner in a nutshell."""
         m = self.members
-        return Row(owner, m.seen(owner), m.size(owner), m.sum(owner))
+        runs, count, total = m.seen(owner), m.size(owner), m.sum(owner)
+        row = self._rows.get(owner)
+        if row is None or row.runs != runs or row.count != count or row.sum != total:
+            row = self._rows[owner] = Row(owner, runs, count, total)
+        return row
 
     def root(self, covered: Sequence[NodeId]) -> int:
         """A hash over the rows of the lives held up, in their order as strings."""
-        digest = blake2b(digest_size=8)
-        for owner in covered:
-            row = self.row(owner)
-            digest.update(f"{owner} {row.runs} {row.count} {row.sum};".encode())
-        return int.from_bytes(digest.digest())
+        rows = list(map(self.row, covered))
+        if rows != self._rooted[0]:
+            text = "".join([f"{r.owner} {r.runs} {r.count} {r.sum};" for r in rows])
+            root = int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+            self._rooted = (rows, root)
+        return self._rooted[1]
 
     def round(self, covered: Sequence[NodeId], peer: NodeId) -> Rows:
         """What to say in this round to `peer`: the root alone, or rows if something is dirty."""
@@ -381,6 +388,7 @@ class AntiEntropy:
         self.lost(owner)
         self._pending.pop(owner, None)
         self._pulls.pop(owner, None)
+        self._rows.pop(owner, None)
         self._differences.pop(owner, None)
         self._stubborn.pop(owner, None)
         self._dirty.pop(owner, None)

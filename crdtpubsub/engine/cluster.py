@@ -105,8 +105,9 @@ class Cluster:
 
     def send(self, lives: Iterable[NodeId], message: Message) -> None:
         """Say it to each that my links reach."""
-        endpoints = sorted(e for e in map(self.link_of, lives) if e is not None)
+        endpoints = [e for e in map(self.link_of, lives) if e is not None]
         if endpoints:
+            endpoints.sort()
             self.out.append(Send(tuple(endpoints), message))
 
     def tell_all(self, message: Message) -> None:

@@ -20,6 +20,8 @@ __all__ = ["Checks", "Violation"]
 
 _FULL_EACH: Final = 97  # steps of a node between two recomputations of everything it holds
 
+_BIT: Final = (1).__lshift__
+
 View = dict[NodeId, dict[tuple[str, str], int]]
 """What a node lists, as its Changed effects tell it: owner -> (channel, client) -> birth."""
 
@@ -237,10 +239,7 @@ class Checks:
 
     @staticmethod
     def _live(members: MemberSet, owner: NodeId) -> int:
-        mask = 0
-        for birth in members.live(owner, members.seen(owner))[1]:
-            mask |= 1 << birth
-        return mask
+        return sum(map(_BIT, members.births(owner)))  # no birth twice
 
     def full(self, process: Process) -> None:
         """Recompute everything one node holds."""

@@ -13,7 +13,7 @@ from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.header import pack_header
 from crdtpubsub.wire.kind import Kind
-from crdtpubsub.wire.limits import CHUNK
+from crdtpubsub.wire.limits import CHUNK, PAIR
 from crdtpubsub.wire.messages import (
     Accuse,
     Ack,
@@ -164,8 +164,12 @@ def _row(row: Row) -> tuple[object, ...]:
 
 
 def _u64s(numbers: tuple[int, ...]) -> bytes:
+    if len(numbers) == 2:  # the single run of a young life
+        return PAIR.pack(*numbers)
     return pack(f">{len(numbers)}Q", *numbers)
 
 
 def _chunks(items: Sequence[object]) -> list[Sequence[object]]:
+    if len(items) <= CHUNK:
+        return [items] if items else []
     return [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]

@@ -10,8 +10,8 @@ from typing import Any
 
 from crdtpubsub.crdt.intervals import Runs, is_runs, pairs
 from crdtpubsub.names import NodeId
-from crdtpubsub.wire.header import NOBODY
-from crdtpubsub.wire.limits import BIRTH_MAX, HEADERS_MAX, RELAYS_MAX, U64_MAX
+from crdtpubsub.wire.header import NOBODY, life_of
+from crdtpubsub.wire.limits import BIRTH_MAX, HEADERS_MAX, PAIR, RELAYS_MAX, U64_MAX
 from crdtpubsub.wire.refusal import bad, refuse
 
 __all__ = [
@@ -33,7 +33,7 @@ def life(value: object) -> NodeId:
     """A life; not nobody."""
     if type(value) is not bytes or len(value) != 16 or value == NOBODY:
         bad("life", value)
-    return NodeId(value.hex())
+    return life_of(value)
 
 
 def lives(packed: object) -> tuple[NodeId, ...]:
@@ -66,6 +66,8 @@ def unchunked(chunks: object) -> list[Any]:
     """The items of a list that came in chunks."""
     if type(chunks) is not tuple:
         bad("list of chunks", chunks)
+    if len(chunks) == 1 and type(chunks[0]) is tuple:
+        return list(chunks[0])
     check_types("chunk", chunks, tuple)
     return list(chain.from_iterable(chunks))
 
@@ -74,6 +76,8 @@ def u64s(packed: object) -> tuple[int, ...]:
     """The numbers of a bin of u64s."""
     if type(packed) is not bytes or len(packed) % 8:
         bad("sequence of u64", packed)
+    if len(packed) == 16:  # the single run of a young life
+        return PAIR.unpack(packed)
     return unpack(f">{len(packed) // 8}Q", packed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "HEADERS_MAX",
     "HEADER_TEXT_BYTES_MAX",
     "META_BYTES_MAX",
+    "PAIR",
     "PAYLOAD_BYTES_MAX",
     "RECORDS_MAX",
     "RELAYS_MAX",
@@ -33,6 +35,9 @@ ENDPOINT_BYTES_MAX: Final = 255
 SCOPES_MAX: Final = 64
 RELAYS_MAX: Final = 16
 """Lives that pass one request to probe on. With it nodes in a chain of 18 list each other."""
+
+PAIR: Final = Struct(">QQ")
+"""Two u64s."""
 
 CHUNK: Final = 4096
 """Longest msgpack array inside a record.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import chain, pairwise
 from operator import lt
 from typing import Any, Final
@@ -46,6 +47,9 @@ from crdtpubsub.wire.messages import (
 from crdtpubsub.wire.refusal import bad, refuse
 
 __all__ = ["reader"]
+
+_FEW_SCOPES: Final = 4
+"""Facts with more are not kept: 1024 of them could weigh 16 MB."""
 
 _PLAIN: Final = bytes(range(0x20, 0x7F))
 """Bytes that any name may hold. To delete them is the fastest look at all of a text."""
@@ -215,12 +219,19 @@ class _Reader:
         if type(fact) is not tuple or len(fact) != 5:
             bad("fact", fact)
         node, name, endpoint, incarnation, scopes = fact
+        if type(scopes) is not tuple or len(scopes) > SCOPES_MAX:
+            bad("tuple of scopes", scopes)
+        if len(scopes) <= _FEW_SCOPES:  # the same lives are named again and again
+            return _known_fact(node, name, endpoint, incarnation, scopes)
+        return self.read_fact(node, name, endpoint, incarnation, scopes)
+
+    def read_fact(
+        self, node: object, name: object, endpoint: object, incarnation: object, scopes: Any
+    ) -> Fact:
         if type(endpoint) is not str or not endpoint.isprintable():
             bad("endpoint", endpoint)
         if not 0 < len(endpoint.encode()) <= ENDPOINT_BYTES_MAX:
             bad("endpoint", endpoint)
-        if type(scopes) is not tuple or len(scopes) > SCOPES_MAX:
-            bad("tuple of scopes", scopes)
         named = tuple([self._name("scope", scope) for scope in scopes])
         if any(a >= b for a, b in pairwise(named)):
             refuse("scopes are not sorted, or not unique")
@@ -305,6 +316,13 @@ class _Reader:
         if PLAIN in extras.values():
             refuse("an extra that says nothing")
         return extras
+
+
+@lru_cache(maxsize=1024, typed=True)  # typed: True and 1.0 are no incarnation, though equal to 1
+def _known_fact(
+    node: object, name: object, endpoint: object, incarnation: object, scopes: tuple[object, ...]
+) -> Fact:
+    return _Reader().read_fact(node, name, endpoint, incarnation, scopes)
 
 
 def _read_row(row: object) -> Row:
