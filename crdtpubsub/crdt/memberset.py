@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from crdtpubsub.crdt.births import ALL, Births
+from crdtpubsub.crdt.births import Births
 from crdtpubsub.crdt.delta import PLAIN, Change, Delta, Extra, Row
 from crdtpubsub.crdt.intervals import (
     EMPTY,
@@ -118,11 +118,6 @@ class MemberSet:
         """How many entries of `owner` are live here, declarations included."""
         held = self._owners.get(owner)
         return 0 if held is None else len(held.births)
-
-    def births(self, owner: NodeId) -> Iterator[int]:
-        """Every live birth of `owner`, rising, declarations included."""
-        held = self._owners.get(owner)
-        return iter(()) if held is None else held.births.within(ALL)
 
     def sum(self, owner: NodeId) -> int:
         """The order-free 64-bit sum over the live `(birth, version)` of `owner`."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from crdtpubsub.crdt.births import ALL
 from crdtpubsub.crdt.intervals import Runs, pairs
 from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine.effects import Changed, Effect, Exited, PeerChanged
@@ -239,7 +240,7 @@ class Checks:
 
     @staticmethod
     def _live(members: MemberSet, owner: NodeId) -> int:
-        return sum(map(_BIT, members.births(owner)))  # no birth twice
+        return sum(map(_BIT, members.hold(owner).births.within(ALL)))  # no birth twice
 
     def full(self, process: Process) -> None:
         """Recompute everything one node holds."""
