@@ -10,7 +10,7 @@ from crdtpubsub.errors import ConfigError
 from crdtpubsub.transport.base import is_endpoint
 from crdtpubsub.wire.payload import PayloadPacker
 
-__all__ = ["check_bind", "check_headers", "check_seeds", "packer"]
+__all__ = ["check_bind", "check_headers", "check_queue", "check_seeds", "packer"]
 
 _LOCAL_HOSTS: Final = ("127.", "[::1]", "localhost")
 
@@ -37,6 +37,15 @@ def check_seeds(seeds: Sequence[str]) -> None:
     for seed in seeds:
         if not is_endpoint(seed):
             raise ConfigError(f"seed {seed!r} cannot be dialled; write tcp://host:port")
+
+
+def check_queue(max_pending: int, max_pending_bytes: int, overflow: str) -> None:
+    """Refuse limits of a client's queue that make no sense."""
+    if overflow not in ("drop_oldest", "drop_newest", "close"):
+        raise ConfigError(f"overflow={overflow!r}: use drop_oldest, drop_newest or close")
+    for what, limit in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
+        if limit < 1:
+            raise ConfigError(f"{what}={limit!r} must be at least 1")
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -51,6 +51,11 @@ class Client:
         return len(self._mailbox)
 
     @property
+    def pending_bytes(self) -> int:
+        """What they count against `max_pending_bytes`: payloads and headers."""
+        return self._mailbox.pending_bytes
+
+    @property
     def dropped(self) -> int:
         """How many messages its full queue has lost, by `overflow`."""
         return self._mailbox.dropped

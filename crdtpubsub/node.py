@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from crdtpubsub.arguments import check_bind, check_headers, check_seeds, packer
+from crdtpubsub.arguments import check_bind, check_headers, check_queue, check_seeds, packer
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError, QueueFullError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client, check_label
-from crdtpubsub.runtime import Mailbox, Overflow, Receipt, Runtime
+from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow, Receipt, Runtime
 from crdtpubsub.views import Member, Peer, Stats, Views
 from crdtpubsub.waiting import wait_for_room, wait_until
 from crdtpubsub.wire.payload import pack
@@ -240,13 +239,20 @@ class Node:
     # ---------------------------------------------------------------- messages
 
     def client(
-        self, id: str | None = None, *, max_pending: int = 1024, overflow: Overflow = "drop_oldest"
+        self,
+        id: str | None = None,
+        *,
+        max_pending: int = 1024,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        overflow: Overflow = "drop_oldest",
     ) -> Client:
         """Make a mailbox on this node.
 
         Args:
             id: unique on this node, 1 to 255 bytes; None draws one.
             max_pending: messages queued before `overflow` acts; at least 1.
+            max_pending_bytes: the same in bytes of payload and headers; at least 1. An empty
+                queue takes a message of any size.
             overflow: `drop_oldest`, `drop_newest` or `close` (the client).
 
         Raises:
@@ -254,17 +260,14 @@ class Node:
             InvalidNameError, ClosedError, ForkedError
         """
         self._runtime.check()
-        if overflow not in ("drop_oldest", "drop_newest", "close"):
-            raise ConfigError(f"overflow={overflow!r}: use drop_oldest, drop_newest or close")
-        if max_pending < 1:
-            raise ConfigError(f"max_pending={max_pending!r} must be at least 1")
+        check_queue(max_pending, max_pending_bytes, overflow)
         client_id = f"c-{os.urandom(8).hex()}" if id is None else check_client(id)
-        mailbox = Mailbox(max_pending=max_pending, overflow=overflow)
-        with self._runtime.core.lock:
-            self._runtime.check()  # a node that closed meanwhile would never close this one
-            if client_id in self._runtime.core.mailboxes:
-                raise ConfigError(f"client {client_id!r} is open on this node; close it first")
-            self._runtime.core.mailboxes[client_id] = mailbox
+        mailbox = self._runtime.open_mailbox(
+            client_id,
+            max_pending=max_pending,
+            max_pending_bytes=max_pending_bytes,
+            overflow=overflow,
+        )
         return Client(self, client_id, mailbox)
 
     def subscribe(
@@ -273,6 +276,7 @@ class Node:
         id: str | None = None,
         meta: object = None,
         max_pending: int = 1024,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow = "drop_oldest",
     ) -> Subscription:
         """A client that joins `channels` and yields their messages.
@@ -284,9 +288,10 @@ class Node:
             raise ConfigError("subscribe to at least one channel")
         for channel in channels:
             check_channel(channel)
-        return Subscription(
-            self.client(id, max_pending=max_pending, overflow=overflow), channels, meta
+        client = self.client(
+            id, max_pending=max_pending, max_pending_bytes=max_pending_bytes, overflow=overflow
         )
+        return Subscription(client, channels, meta)
 
     async def publish(
         self,
@@ -437,14 +442,5 @@ class Node:
 
     def _close_client(self, client_id: str, mailbox: Mailbox) -> None:
         mailbox.closed = True
-        runtime = self._runtime
-        if runtime.core.mailboxes.get(client_id) is mailbox:
-            with contextlib.suppress(ClosedError):  # the node is closing: all memberships end
-                for channel in self._views.channels_of(client_id):
-                    leave = ev.Leave(DEFAULT_SCOPE, channel, self.id, client_id, by_client=True)
-                    runtime.write(leave)
-            with runtime.core.lock:
-                if runtime.core.mailboxes.get(client_id) is mailbox:
-                    del runtime.core.mailboxes[client_id]
-                    runtime.core.counters["mailbox_dropped"] += mailbox.dropped
+        self._runtime.close_mailbox(client_id, mailbox, self._views.channels_of)
         mailbox.wake()

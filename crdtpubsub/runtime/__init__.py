@@ -1,8 +1,18 @@
 """The driver on real sockets and real time: performs effects, feeds events, owns the clock."""
 
 from crdtpubsub.runtime.bell import Bell
-from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message, Overflow
+from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow
 from crdtpubsub.runtime.runtime import Runtime
 from crdtpubsub.runtime.sending import Outcome, Receipt
 
-__all__ = ["Bell", "Exit", "Mailbox", "Message", "Outcome", "Overflow", "Receipt", "Runtime"]
+__all__ = [
+    "MAX_PENDING_BYTES",
+    "Bell",
+    "Exit",
+    "Mailbox",
+    "Message",
+    "Outcome",
+    "Overflow",
+    "Receipt",
+    "Runtime",
+]

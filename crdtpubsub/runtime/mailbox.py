@@ -12,10 +12,13 @@ from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.wire.payload import unpack
 
-__all__ = ["Exit", "Mailbox", "Message", "Overflow"]
+__all__ = ["MAX_PENDING_BYTES", "Exit", "Mailbox", "Message", "Overflow"]
 
 Overflow = Literal["drop_oldest", "drop_newest", "close"]
 """What a full queue does: lose its oldest message, refuse the newest, or close its client."""
+
+MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
+"""What a client's queue holds unless told otherwise: one payload of the longest, or many."""
 
 _UNREAD: Final = object()
 
@@ -28,9 +31,10 @@ class Message:
         sender: the node that published it.
         headers: what the publisher sent along; str to str.
         payload: the packed data, as it travelled.
+        size_bytes: what it counts in a queue: payload and headers.
     """
 
-    __slots__ = ("_data", "channel", "headers", "payload", "sender")
+    __slots__ = ("_data", "channel", "headers", "payload", "sender", "size_bytes")
 
     def __init__(
         self, channel: str, payload: bytes, sender: NodeId, headers: Mapping[str, str]
@@ -39,6 +43,9 @@ class Message:
         self.payload = payload
         self.sender = sender
         self.headers = headers
+        self.size_bytes = len(payload)
+        if headers:
+            self.size_bytes += sum(map(len, headers)) + sum(map(len, headers.values()))
         self._data: object = _UNREAD
 
     @property
@@ -71,40 +78,67 @@ class Exit:
 class Mailbox:
     """The queue of one client: filled by the runtime under its lock, emptied by the reader.
 
-    Bounded in messages. An `Exit` queues behind the messages before it and is never dropped.
+    Bounded in messages and in bytes; one that is empty takes a message of any size. An `Exit`
+    queues behind the messages before it, counts for nothing, and is never dropped.
     Nothing is handed to a waiter: waiters are only woken, and take for themselves, so that a
     cancelled one, or one whose event loop was closed, loses nothing.
     """
 
     __slots__ = (
+        "_came_bytes",
         "_exits",
         "_items",
         "_taking",
+        "_went_bytes",
         "bell",
         "closed",
         "dropped",
         "max_pending",
+        "max_pending_bytes",
         "overflow",
     )
 
-    def __init__(self, *, max_pending: int, overflow: Overflow) -> None:
+    def __init__(
+        self,
+        *,
+        max_pending: int,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        overflow: Overflow,
+    ) -> None:
         self.max_pending = max_pending
+        self.max_pending_bytes = max_pending_bytes
         self.overflow: Overflow = overflow
         self.dropped = 0
         self.closed = False
         self.bell = Bell()
         self._items: deque[Message | Exit] = deque()
         self._exits = 0
+        self._came_bytes = 0  # two counters, each with one kind of writer: who puts and who takes
+        self._went_bytes = 0
         self._taking = Lock()  # the reader takes without the runtime's lock, while others put
 
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def pending_bytes(self) -> int:
+        """What the queued messages count."""
+        return self._came_bytes - self._went_bytes
+
+    def _fits(self, size_bytes: int) -> bool:
+        queued = len(self._items) - self._exits
+        return queued <= 0 or (
+            queued < self.max_pending
+            and self._came_bytes - self._went_bytes + size_bytes <= self.max_pending_bytes
+        )
+
     def put(self, message: Message) -> bool:
         """Queue a message; False if it was refused. A full queue does what `overflow` says."""
         if self.closed:
             return False
-        if len(self._items) - self._exits < self.max_pending:
+        size_bytes = message.size_bytes
+        if self._fits(size_bytes):
+            self._came_bytes += size_bytes
             self._items.append(message)
             return True
         if self.overflow != "drop_oldest":
@@ -112,9 +146,10 @@ class Mailbox:
             self.closed = self.overflow == "close"
             return False
         with self._taking:
-            if len(self._items) - self._exits >= self.max_pending:  # not read meanwhile
+            while not self._fits(size_bytes):  # it may have been read meanwhile
                 self.dropped += 1
                 self._drop_oldest()
+            self._came_bytes += size_bytes
             self._items.append(message)
         return True
 
@@ -133,6 +168,8 @@ class Mailbox:
             item = self._items.popleft()
             if isinstance(item, Exit):
                 self._exits -= 1
+            else:
+                self._went_bytes += item.size_bytes
             return item
 
     def wake(self) -> None:
@@ -142,5 +179,6 @@ class Mailbox:
     def _drop_oldest(self) -> None:
         for place, item in enumerate(self._items):
             if not isinstance(item, Exit):
+                self._went_bytes += item.size_bytes
                 del self._items[place]
                 return

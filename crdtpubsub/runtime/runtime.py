@@ -6,12 +6,13 @@ call returns. What it causes (frames, wake-ups) leaves after the lock is release
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from time import monotonic
 
@@ -19,13 +20,13 @@ from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.engine import Engine
-from crdtpubsub.errors import ClosedError, ForkedError
-from crdtpubsub.names import NodeId
+from crdtpubsub.errors import ClosedError, ConfigError, ForkedError
+from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
-from crdtpubsub.runtime.mailbox import Mailbox, Message
+from crdtpubsub.runtime.mailbox import Mailbox, Message, Overflow
 from crdtpubsub.runtime.sending import Outcome, Receipt, Sender
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
@@ -127,6 +128,34 @@ class Runtime:
         self.core.let_go(wake=wake)
         return changed
 
+    def open_mailbox(
+        self, client_id: str, *, max_pending: int, max_pending_bytes: int, overflow: Overflow
+    ) -> Mailbox:
+        """The queue of a new client; ConfigError if one of that id is open here."""
+        mailbox = Mailbox(
+            max_pending=max_pending, max_pending_bytes=max_pending_bytes, overflow=overflow
+        )
+        with self.core.lock:
+            self.check()  # a node that closed meanwhile would never close this one
+            if client_id in self.core.mailboxes:
+                raise ConfigError(f"client {client_id!r} is open on this node; close it first")
+            self.core.mailboxes[client_id] = mailbox
+        return mailbox
+
+    def close_mailbox(
+        self, client_id: str, mailbox: Mailbox, channels_of: Callable[[str], Iterable[str]]
+    ) -> None:
+        """That client is closed: its memberships end, and its id is free again."""
+        if self.core.mailboxes.get(client_id) is not mailbox:
+            return
+        with contextlib.suppress(ClosedError):  # the node is closing: all memberships end
+            for channel in channels_of(client_id):
+                self.write(ev.Leave(DEFAULT_SCOPE, channel, self.id, client_id, by_client=True))
+        with self.core.lock:
+            if self.core.mailboxes.get(client_id) is mailbox:
+                del self.core.mailboxes[client_id]
+                self.core.counters["mailbox_dropped"] += mailbox.dropped
+
     def publish(
         self,
         scope: str,
@@ -218,7 +247,9 @@ class Runtime:
             counters["dropped_gossip"] += gossip
             counters["publications"] = self._published
             counters["outbox_bytes"] = self.core.sender.queued_bytes()
-            counters["mailbox_dropped"] += sum(m.dropped for m in self.core.mailboxes.values())
+            mailboxes = self.core.mailboxes.values()
+            counters["mailbox_dropped"] += sum(m.dropped for m in mailboxes)
+            counters["mailbox_bytes"] = sum(m.pending_bytes for m in mailboxes)
         return dict(counters)
 
     # ---------------------------------------------------------------- the I/O thread

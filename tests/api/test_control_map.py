@@ -215,6 +215,8 @@ async def test_clients() -> None:
             a.client(overflow="explode")  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match="at least 1"):
             a.client(max_pending=0)
+        with pytest.raises(ConfigError, match="max_pending_bytes"):
+            a.client(max_pending_bytes=0)
         with pytest.raises(ConfigError, match="at least one channel"):
             a.subscribe()
 

@@ -26,6 +26,7 @@ class Model:
     """What a bounded queue means, with nothing clever in it."""
 
     max_pending: int
+    max_pending_bytes: int
     overflow: Overflow
     items: list[Message | Exit] = field(default_factory=list)
     dropped: int = 0
@@ -34,16 +35,24 @@ class Model:
     def put(self, message: Message) -> bool:
         if self.closed:
             return False
-        messages = [item for item in self.items if isinstance(item, Message)]
-        if len(messages) == self.max_pending:
+        while self.messages() and (
+            len(self.messages()) == self.max_pending
+            or self.size_bytes() + len(message.payload) > self.max_pending_bytes
+        ):
             self.dropped += 1
             if self.overflow == "close":
                 self.closed = True
             if self.overflow != "drop_oldest":
                 return False
-            self.items.remove(messages[0])
+            self.items.remove(self.messages()[0])
         self.items.append(message)
         return True
+
+    def messages(self) -> list[Message]:
+        return [item for item in self.items if isinstance(item, Message)]
+
+    def size_bytes(self) -> int:
+        return sum(len(message.payload) for message in self.messages())
 
     def put_exit(self, notice: Exit) -> None:
         if not self.closed:
@@ -55,15 +64,20 @@ class Model:
 
 @given(
     max_pending=st.integers(1, 4),
+    max_pending_bytes=st.integers(1, 9),
     overflow=st.sampled_from(get_args(Overflow)),
-    script=st.lists(st.sampled_from(["message", "message", "exit", "take"]), max_size=60),
+    script=st.lists(st.sampled_from(["message", "long", "exit", "take"]), max_size=60),
 )
-def test_a_mailbox_is_its_model(max_pending: int, overflow: Overflow, script: list[str]) -> None:
-    mailbox = Mailbox(max_pending=max_pending, overflow=overflow)
-    model = Model(max_pending, overflow)
+def test_a_mailbox_is_its_model(
+    max_pending: int, max_pending_bytes: int, overflow: Overflow, script: list[str]
+) -> None:
+    mailbox = Mailbox(
+        max_pending=max_pending, max_pending_bytes=max_pending_bytes, overflow=overflow
+    )
+    model = Model(max_pending, max_pending_bytes, overflow)
     for number, step in enumerate(script):
-        if step == "message":
-            message = said(number)
+        if step in ("message", "long"):
+            message = said(number * 1000 if step == "long" else number)
             assert mailbox.put(message) == model.put(message)
         elif step == "exit":
             notice = Exit(f"room-{number}", "removed")
@@ -73,6 +87,7 @@ def test_a_mailbox_is_its_model(max_pending: int, overflow: Overflow, script: li
             assert mailbox.take() is model.take()
         assert len(mailbox) == len(model.items)
         assert (mailbox.dropped, mailbox.closed) == (model.dropped, model.closed)
+        assert mailbox.pending_bytes == model.size_bytes()
     while (item := model.take()) is not None:
         assert mailbox.take() is item
     assert mailbox.take() is None
@@ -88,6 +103,17 @@ def test_an_exit_is_never_dropped(overflow: Overflow) -> None:
     there = [item.channel for item in taken if isinstance(item, Exit)]
     assert there == [f"room-{number}" for number in range(100)]
     assert mailbox.dropped == 99
+
+
+def test_headers_count_and_an_empty_queue_takes_any_size() -> None:
+    mailbox = Mailbox(max_pending=9, max_pending_bytes=10, overflow="drop_newest")
+    assert mailbox.put(Message("room", bytes(100), SENDER, {}))
+    assert not mailbox.put(said(1))
+    assert mailbox.take() is not None
+    assert mailbox.put(Message("room", b"1", SENDER, {"trace": "1234"}))
+    assert mailbox.pending_bytes == 10
+    assert not mailbox.put(said(1))
+    assert mailbox.dropped == 2
 
 
 def test_data_that_does_not_unpack_raises_there_and_again() -> None:

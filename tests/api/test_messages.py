@@ -157,6 +157,23 @@ async def test_a_full_queue_loses_what_its_policy_says(overflow: Any, kept: list
 
 
 @story
+async def test_a_full_queue_is_full_in_bytes_too() -> None:
+    """1,024 messages were allowed whatever their size: 16 GiB."""
+    async with Node() as node:
+        client = node.client("c", max_pending_bytes=1_000_000)
+        await client.join("room")
+        for n in range(10):
+            await node.publish("room", bytes([n]) * 300_000)
+        assert (client.pending, client.dropped) == (3, 7)
+        counters = node.stats().counters
+        assert counters["mailbox_dropped"] == 7
+        assert 900_000 <= client.pending_bytes == counters["mailbox_bytes"] < 1_000_000
+        kept = [(await message(client)).data for _ in range(3)]
+        assert [data[0] for data in kept if isinstance(data, bytes)] == [7, 8, 9]
+        assert client.pending_bytes == 0
+
+
+@story
 async def test_a_client_closed_by_its_full_queue_is_no_member_any_more() -> None:
     """It stayed listed for ever, and every publisher counted on it."""
     async with nodes(2) as (a, b):
