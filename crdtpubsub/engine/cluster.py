@@ -97,6 +97,10 @@ class Cluster:
             self._up = tuple(sorted(life for life, peer in self.peers.items() if peer.up))
         return self._up
 
+    def recount(self) -> None:
+        """Who is up is asked anew: a change may have been broken into."""
+        self._up = None
+
     def reachable(self) -> list[Peer]:
         """The same, as far as my own links reach, sorted."""
         return [self.peers[life] for life in self.up() if self.peers[life].linked]

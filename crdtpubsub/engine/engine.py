@@ -147,13 +147,21 @@ class Engine:
 
     def _wake_up(self, now: float) -> None:
         """A process that slept longer than a suspicion must not list what it has not verified."""
-        asleep_s, self._now = now - self._now, now
-        if asleep_s <= self._nap_max_s:  # nearly always: this is asked at every event
-            return
-        nodes = len(self._cluster.peers) + 1
-        if asleep_s > self.config.suspicion_min_s(nodes) + IDLE_TICK_S:
-            self.counters["slept"] += 1
-            self._liveness.slept(now)
+        asleep_s = now - self._now
+        if asleep_s > self._nap_max_s:  # hardly ever: this is asked at every event
+            nodes = len(self._cluster.peers) + 1
+            if asleep_s > self.config.suspicion_min_s(nodes) + IDLE_TICK_S:
+                self.counters["slept"] += 1
+                self._liveness.slept(now)
+        self._now = now  # last: what breaks into the above has it done again
+
+    def recover(self) -> None:
+        """An exception broke into `handle`, or into what the driver did with its effects.
+
+        Caches are dropped, and peers are told where this node stands: what was not pushed, or
+        not said, is repaired by rows. The driver performs the effects of this too.
+        """
+        self._replication.recover()
 
     # ---------------------------------------------------------------- reading
 

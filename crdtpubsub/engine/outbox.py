@@ -157,6 +157,10 @@ class Outbox:
         while self._unacked and self._unacked[0][0] <= seq:
             self.in_flight_bytes -= self._unacked.popleft()[1]
 
+    def recount(self) -> None:
+        """What is queued, counted anew: an interrupt may have come between the two."""
+        self.queued_bytes = sum(len(record) for record, _ in self._records)
+
     def _drop_gossip(self) -> None:
         kept = deque(item for item in self._records if item[1])
         self.dropped_gossip += len(self._records) - len(kept)

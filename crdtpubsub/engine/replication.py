@@ -249,6 +249,18 @@ class Replication:
         self.cluster.send(self._view(state), rows)
         return self._last_stamp
 
+    def recover(self) -> None:
+        """Something broke into a write: forget what may be wrong, and compare with everybody."""
+        self.cluster.recount()
+        for _, state in sorted(self.scopes.items()):
+            state.router.clear()
+            for owner in state.members.owners():
+                if not self.cluster.listed(owner):
+                    state.gossip.dirty(owner, self._view(state))
+            for life in self._view(state):
+                if not self.cluster.peers[life].lagging:
+                    self._say_rows(state, self.cluster.peers[life])
+
     # ---------------------------------------------------------------- gossip in
 
     def unequal(self, scope: str, since_stamp: int) -> tuple[NodeId, ...]:

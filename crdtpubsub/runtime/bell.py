@@ -36,5 +36,9 @@ class Bell:
         if not self._wakers:
             return
         for waker in self._wakers.copy():  # in one step: others subscribe meanwhile
-            if self._wakers.pop(waker, False):
-                waker()
+            try:
+                if self._wakers.pop(waker, False):
+                    waker()
+            except BaseException:  # an interrupt: it waits still, and the next ring is for it
+                self._wakers[waker] = True
+                raise

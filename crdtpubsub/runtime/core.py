@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine import effects as ef
+from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.outbox import URGENT
 from crdtpubsub.runtime.bell import Bell
@@ -23,6 +25,14 @@ log = logging.getLogger("crdtpubsub")
 
 LOGGED = frozenset({1, 10, 100, 1_000, 10_000, 100_000, 1_000_000})
 """What repeats is logged the first, tenth, hundredth ... time."""
+
+
+class ExitDue(NamedTuple):
+    """A client of this node that is a member, and would be told of its end."""
+
+    scope: str
+    channel: str
+    client: str
 
 
 class Core:
@@ -149,6 +159,52 @@ class Core:
         if self.sender.ready or self.dials or self.lagging or self.overflowed:
             return True
         return self.engine.next_flush() < self.sleep_until
+
+    # ---------------------------------------------------------------- when it was broken into
+
+    def exits_due(self, event: ev.Event) -> Sequence[tuple[ExitDue, int]]:
+        """Whose `Exit` this write of mine may bring, and how many that mailbox has had."""
+        match event:
+            case ev.Leave(by_client=False) if event.owner == self.engine.me:
+                clients: Iterable[str] = (event.client,)
+            case ev.DeleteChannel():
+                clients = self.engine.set_of(event.scope).clients(self.engine.me, event.channel)
+            case _:
+                return ()
+        there = self.engine.set_of(event.scope).clients(self.engine.me, event.channel)
+        return [
+            (ExitDue(event.scope, event.channel, client), mailbox.exits_told)
+            for client in clients
+            if client in there and (mailbox := self.mailboxes.get(client)) is not None
+        ]
+
+    def recover(self, due: Sequence[tuple[ExitDue, int]] = ()) -> None:
+        """An exception, a KeyboardInterrupt say, broke into a write: make good what it kept undone.
+
+        The set mends itself (`MemberSet._rebuild`). All that is derived from it is dropped or
+        counted anew, peers are told where this node stands, and who is owed an `Exit` gets it.
+        What a caller sees is an operation that was done, or not, or for some of the members.
+        """
+        self.counters["recovered"] += 1
+        self.engine.recover()
+        self.perform(self.engine.take())
+        self.sender.recover()
+        for listener in self.listeners:
+            listener(None)
+        for exit_due, told in due:
+            there = self.engine.set_of(exit_due.scope).clients(self.engine.me, exit_due.channel)
+            mailbox = self.mailboxes.get(exit_due.client)
+            if exit_due.client not in there and mailbox is not None and mailbox.exits_told == told:
+                mailbox.put_exit(Exit(exit_due.channel, "removed"))
+
+    def rouse(self) -> None:
+        """Whoever waits for anything looks again: an interrupted `let_go` may have forgotten some.
+
+        Not under the lock.
+        """
+        self.to_wake.update(self.mailboxes.values())
+        self.pulse = True
+        self.let_go(wake=True)
 
     # ---------------------------------------------------------------- after the lock
 

@@ -93,6 +93,7 @@ class Mailbox:
         "bell",
         "closed",
         "dropped",
+        "exits_told",
         "max_pending",
         "max_pending_bytes",
         "overflow",
@@ -109,6 +110,7 @@ class Mailbox:
         self.max_pending_bytes = max_pending_bytes
         self.overflow: Overflow = overflow
         self.dropped = 0
+        self.exits_told = 0  # ever: `Core.recover` asks whether one came
         self.closed = False
         self.bell = Bell()
         self._items: deque[Message | Exit] = deque()
@@ -156,9 +158,17 @@ class Mailbox:
     def put_exit(self, notice: Exit) -> None:
         """Queue an exit, whatever else is there."""
         with self._taking:
-            if not self.closed:
+            if self.closed:
+                return
+            try:
                 self._items.append(notice)
                 self._exits += 1
+                self.exits_told += 1
+            except BaseException:  # told or not, nothing in between
+                if self._items and self._items[-1] is notice:
+                    self._items.pop()
+                self._exits = sum(isinstance(item, Exit) for item in self._items)
+                raise
 
     def take(self) -> Message | Exit | None:
         """The next item, or None."""

@@ -119,13 +119,23 @@ class Runtime:
         A join names the `mailbox`: if another thread closed it meanwhile, nothing is done.
         """
         self.check()
-        with self.core.lock:
-            if mailbox is not None and mailbox.closed:
-                raise ClosedError("the client was closed; nothing was changed")
-            changed = self.core.engine.handle(event, monotonic())
-            self.core.perform(self.core.engine.take())
-            wake = self.core.must_wake()
-        self.core.let_go(wake=wake)
+        core = self.core
+        try:
+            with core.lock:
+                if mailbox is not None and mailbox.closed:
+                    raise ClosedError("the client was closed; nothing was changed")  # noqa: TRY301
+                due = () if mailbox is not None else core.exits_due(event)
+                try:
+                    changed = core.engine.handle(event, monotonic())
+                    core.perform(core.engine.take())
+                    wake = core.must_wake()
+                except BaseException:
+                    core.recover(due)
+                    raise
+            core.let_go(wake=wake)
+        except BaseException:
+            core.rouse()
+            raise
         return changed
 
     def open_mailbox(
@@ -168,43 +178,63 @@ class Runtime:
         """Queue a publication for every owner; the receipt, and the links above high water."""
         self.check()
         full: list[str] = []
-        with self.core.lock:
-            engine, sender = self.core.engine, self.core.sender
-            if engine.pending(scope):  # what I wrote before goes out before what I say
-                engine.handle(ev.Flush(scope), monotonic())
-                self.core.perform(engine.take())
-            route = engine.route(scope, channel)
-            refused: dict[NodeId, Outcome] = dict.fromkeys(route.unlinked, Outcome.REFUSED_NO_LINK)
-            if route.links:
-                record = sender.encoder.publication(
-                    scope, channel, payload, headers=headers, exclude=exclude
-                )
-                for owner, endpoint in route.links:
-                    if not sender.publish(endpoint, record, full):
-                        refused[owner] = Outcome.REFUSED_LAGGING
-            if route.clients:
-                message = Message(channel, payload, self.id, headers)
-                mine = exclude[1] if exclude is not None and exclude[0] == self.id else None
-                self.core.deliver(message, (c for c in route.clients if c != mine))
-            if refused or exclude is not None:
-                if exclude is not None:  # one who is no member here is not missing either
-                    owner, client = exclude
-                    if client not in engine.set_of(scope).clients(owner, channel):
-                        exclude = None
-                receipt = self._receipt(route, refused, exclude)
-                self.core.counters["publications_refused"] += len(refused)
-            else:
-                known = self._receipts.get(channel)
-                if known is None or known[0] is not route:
-                    if len(self._receipts) >= RECEIPTS_MAX:
-                        self._receipts.clear()
-                    known = self._receipts[channel] = (route, self._receipt(route, {}, None))
-                receipt = known[1]
-            self._published += 1
-            wake = self.core.sleeping and self.core.must_wake()
-        if wake or self.core.to_wake:
-            self.core.let_go(wake=wake)
+        core = self.core
+        try:
+            with core.lock:
+                try:
+                    receipt = self._queue(scope, channel, payload, headers, exclude, full)
+                    wake = core.sleeping and core.must_wake()
+                except BaseException:
+                    core.recover()
+                    raise
+            if wake or core.to_wake:
+                core.let_go(wake=wake)
+        except BaseException:
+            core.rouse()
+            raise
         return receipt, full
+
+    def _queue(
+        self,
+        scope: str,
+        channel: str,
+        payload: bytes,
+        headers: dict[str, str],
+        exclude: tuple[NodeId, str] | None,
+        full: list[str],
+    ) -> Receipt:
+        engine, sender = self.core.engine, self.core.sender
+        if engine.pending(scope):  # what I wrote before goes out before what I say
+            engine.handle(ev.Flush(scope), monotonic())
+            self.core.perform(engine.take())
+        route = engine.route(scope, channel)
+        refused: dict[NodeId, Outcome] = dict.fromkeys(route.unlinked, Outcome.REFUSED_NO_LINK)
+        if route.links:
+            record = sender.encoder.publication(
+                scope, channel, payload, headers=headers, exclude=exclude
+            )
+            for owner, endpoint in route.links:
+                if not sender.publish(endpoint, record, full):
+                    refused[owner] = Outcome.REFUSED_LAGGING
+        if route.clients:
+            message = Message(channel, payload, self.id, headers)
+            mine = exclude[1] if exclude is not None and exclude[0] == self.id else None
+            others = route.clients if mine is None else (c for c in route.clients if c != mine)
+            self.core.deliver(message, others)
+        self._published += 1
+        if refused or exclude is not None:
+            if exclude is not None:  # one who is no member here is not missing either
+                owner, client = exclude
+                if client not in engine.set_of(scope).clients(owner, channel):
+                    exclude = None
+            self.core.counters["publications_refused"] += len(refused)
+            return self._receipt(route, refused, exclude)
+        known = self._receipts.get(channel)
+        if known is None or known[0] is not route:
+            if len(self._receipts) >= RECEIPTS_MAX:
+                self._receipts.clear()
+            known = self._receipts[channel] = (route, self._receipt(route, {}, None))
+        return known[1]
 
     def _receipt(
         self, route: Route, refused: dict[NodeId, Outcome], exclude: tuple[NodeId, str] | None

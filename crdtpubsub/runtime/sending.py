@@ -151,6 +151,12 @@ class Sender:
             line.outbox.greet(to, record)
             self._ready.add(endpoint)
 
+    def recover(self) -> None:
+        """Something broke into a write: count anew, and look at every line again."""
+        for endpoint, line in self._lines.items():
+            line.outbox.recount()
+            self._ready.add(endpoint)
+
     @property
     def ready(self) -> bool:
         """Whether the I/O thread has something to drain."""
