@@ -16,28 +16,50 @@ from crdtpubsub.errors import (
 from crdtpubsub.names import NodeId
 from crdtpubsub.node import Node
 from crdtpubsub.runtime import Exit, Message, Outcome, Receipt
+from crdtpubsub.runtime.notices import (
+    Claimed,
+    Missed,
+    Notice,
+    PeerDown,
+    PeerLeft,
+    PeerUp,
+    Refused,
+    SlowConsumer,
+    Unanswered,
+)
 from crdtpubsub.views import Member, Peer, Stats
+from crdtpubsub.waiting import Events
 
 __all__ = [
     "BindError",
+    "Claimed",
     "Client",
     "ClosedError",
     "Config",
     "ConfigError",
     "CrdtPubSubError",
+    "Events",
     "Exit",
     "ForkedError",
     "InvalidNameError",
     "Member",
     "Message",
+    "Missed",
     "Node",
     "NodeId",
+    "Notice",
     "Outcome",
     "PayloadError",
     "PayloadTooLargeError",
     "Peer",
+    "PeerDown",
+    "PeerLeft",
+    "PeerUp",
     "QueueFullError",
     "Receipt",
+    "Refused",
+    "SlowConsumer",
     "Stats",
     "Subscription",
+    "Unanswered",
 ]

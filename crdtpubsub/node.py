@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from crdtpubsub.arguments import check_bind, check_headers, check_queue, check_seeds, packer
+from crdtpubsub.arguments import check_bind, check_queue, check_seeds
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
-from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError, QueueFullError
+from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client, check_label
-from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow, Receipt, Runtime
+from crdtpubsub.publishing import Publisher
+from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow, Runtime
 from crdtpubsub.views import Member, Peer, Stats, Views
-from crdtpubsub.waiting import wait_for_room, wait_until
+from crdtpubsub.waiting import Events, wait_until
 from crdtpubsub.wire.payload import pack
 
 __all__ = ["Node"]
 
 LOOPBACK: Final = "tcp://127.0.0.1:*"
-_YIELD_EVERY: Final = 128
 _ASK_AGAIN_S: Final = 0.1
 
 
-class Node:
+class Node(Publisher):
     """This process in the cluster: `async with Node(...)`.
 
     Runs a thread of its own, so that a busy event loop does not make it look dead. Methods are
@@ -70,7 +70,7 @@ class Node:
         check_seeds(seeds)
         if name is not None:
             check_label(name)
-        self._runtime = Runtime(
+        runtime = Runtime(
             bind=bind,
             seeds=tuple(seeds),
             advertise=advertise,
@@ -78,9 +78,9 @@ class Node:
             cluster=check_label(cluster),
             config=config or Config(),
         )
+        super().__init__(runtime)
         self._started = False
         self._views = Views(self._runtime)
-        self._published = 0
 
     def __repr__(self) -> str:
         state = "closed" if self._runtime.closed else "running" if self._started else "not started"
@@ -293,87 +293,6 @@ class Node:
         )
         return Subscription(client, channels, meta)
 
-    async def publish(
-        self,
-        channel: str,
-        data: object,
-        *,
-        headers: Mapping[str, str] | None = None,
-        exclude: Client | Member | None = None,
-    ) -> Receipt:
-        """Send `data` to every member of `channel` that this node knows of.
-
-        At most once, in order per receiving node while its link lives. Waits while a healthy
-        peer's outbox is above its high-water mark, up to `Config.publish_wait_max_s`. A peer
-        that took nothing for `Config.publish_stall_s` holds nobody any more: it is refused, and
-        the receipt says so, until it has drained.
-
-        Args:
-            channel: it need not have members.
-            data: None, bool, int, float, str, bytes, list or dict of them; 16 MiB packed.
-            headers: str to str, up to 64; travels with the message.
-            exclude: one member that shall not get it, usually the publishing client.
-
-        Returns:
-            A `Receipt`: members addressed, and per owner what became of it.
-
-        Raises:
-            PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
-            ClosedError, ForkedError: nothing was sent.
-
-        If cancelled while it waits, the message was queued.
-        """
-        receipt, full = self._publish(channel, data, headers, exclude)
-        for endpoint in full:
-            await wait_for_room(self._runtime, endpoint)
-        self._published += 1
-        if self._published % _YIELD_EVERY == 0:
-            await asyncio.sleep(0)  # a publisher that never suspends would starve its own loop
-        return receipt
-
-    def publish_nowait(
-        self,
-        channel: str,
-        data: object,
-        *,
-        headers: Mapping[str, str] | None = None,
-        exclude: Client | Member | None = None,
-    ) -> int:
-        """The same without waiting for anybody; returns the members addressed.
-
-        Raises:
-            QueueFullError: no owner could take it: outboxes full, or no link; counted.
-        """
-        receipt, _ = self._publish(channel, data, headers, exclude)
-        if (
-            receipt.owners
-            and not receipt.members
-            and all(outcome.startswith("refused") for outcome in receipt.owners.values())
-        ):
-            raise QueueFullError(f"no owner of {channel!r} could take it: {receipt.owners}")
-        return receipt.members
-
-    def _publish(
-        self,
-        channel: str,
-        data: object,
-        headers: Mapping[str, str] | None,
-        exclude: Client | Member | None,
-    ) -> tuple[Receipt, list[str]]:
-        payload = packer().pack(data)
-        limit = self._runtime.config.payload_bytes_max
-        if len(payload) > limit:
-            raise PayloadTooLargeError(what="payload", size_bytes=len(payload), limit_bytes=limit)
-        but: tuple[NodeId, str] | None = None
-        if isinstance(exclude, Client):
-            but = (exclude.node.id, exclude.id)
-        elif exclude is not None:
-            but = (exclude.node, exclude.id)
-        said = check_headers(headers) if headers else {}
-        return self._runtime.publish(
-            DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but
-        )
-
     # ---------------------------------------------------------------- knowing
 
     async def wait_for(
@@ -425,6 +344,16 @@ class Node:
             again_s=_ASK_AGAIN_S,
             again=lambda: runtime.write(ev.AskRows(DEFAULT_SCOPE)),
         )
+
+    def events(self) -> Events:
+        """What an operator should know, from this call on: `async for notice in node.events()`.
+
+        `PeerUp`, `PeerDown`, `PeerLeft`, `Unanswered`, `Refused`, `SlowConsumer`, `Claimed`;
+        what they mean and what to do about it say their docstrings. Each iterator has a queue of
+        its own, of 1,024: one that is read too slowly gets `Missed` with the number of the
+        oldest that were dropped. Ends when the node is closed. May be called before `start`.
+        """
+        return Events(self._runtime.board.feed())
 
     def stats(self) -> Stats:
         """An immutable snapshot of every counter."""

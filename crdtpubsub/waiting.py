@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from time import monotonic
+from typing import Self
 
-from crdtpubsub.runtime import Bell, Runtime
+from crdtpubsub.runtime import Bell, Feed, Notice, Runtime
 
-__all__ = ["next_signal", "wait_for_room", "wait_until"]
+__all__ = ["Events", "next_signal", "wait_for_room", "wait_until"]
 
 
 async def next_signal(
@@ -84,3 +85,32 @@ async def wait_for_room(runtime: Runtime, endpoint: str) -> None:
         if now - asked_at >= config.publish_wait_max_s:
             return
         await next_signal(runtime.bell, lambda: runtime.room_at(endpoint) is None, left_s)
+
+
+class Events:
+    """The notices of one node, for one reader: an async iterator. Made by `Node.events`.
+
+    Belongs to no event loop. A reader that is cancelled loses nothing; an iterator that is
+    dropped is forgotten.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        """Use `Node.events` instead."""
+        self._feed = feed
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> Notice:
+        """The next notice; ends when the node, or this iterator, is closed and all was read."""
+        feed = self._feed
+        while (notice := feed.take()) is None:
+            if feed.closed and not feed:
+                raise StopAsyncIteration
+            await next_signal(feed.bell, lambda: bool(feed) or feed.closed, None)
+        return notice
+
+    def close(self) -> None:
+        """Take no more notices; what waits can still be read. Idempotent."""
+        self._feed.close()

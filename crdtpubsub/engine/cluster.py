@@ -126,10 +126,10 @@ class Cluster:
         """A rare path was taken."""
         self.counters[path] += 1
 
-    def noted(self, what: str, about: str) -> None:
-        """Count and report something unusual."""
+    def noted(self, what: str, about: str, *, whom: str) -> None:
+        """Count and report something unusual; `whom` is a life or an endpoint."""
         self.counters[what] += 1
-        self.out.append(Noted(what, about))
+        self.out.append(Noted(what, about, whom))
 
     def raise_incarnation(self, *, scopes: tuple[str, ...] | None = None) -> None:
         """Say something new of myself, to everybody."""
@@ -206,7 +206,7 @@ class Cluster:
             if relayed_by is not None:
                 self.counters["relay_admitted"] += 1
             self.listener.admitted(peer)
-            self.out.append(PeerChanged(peer.node, peer.name, str(peer.state)))
+            self.out.append(PeerChanged(peer.node, peer.name, str(peer.state), peer.endpoint))
             self._introduce(peer)
         self.learn(peer, fact, now)
         peer.direct = relayed_by is None
@@ -257,7 +257,7 @@ class Cluster:
         if peer.up != was_up:
             cause = Cause.NODE_UP if peer.up else Cause.NODE_DOWN
             self.listener.state_changed(peer, was_up=was_up, cause=cause)
-        self.out.append(PeerChanged(peer.node, peer.name, str(peer.state)))
+        self.out.append(PeerChanged(peer.node, peer.name, str(peer.state), peer.endpoint))
 
     def _went_down(self, peer: Peer, sign: Sign, now: float) -> None:
         self.detector.clear(peer.node)

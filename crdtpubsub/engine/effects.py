@@ -147,14 +147,16 @@ class PeerChanged:
     node: NodeId
     name: str
     state: str
+    endpoint: str
 
 
 @light
 class Noted:
     """Something an operator may want to know; logged, rate-limited, by the driver."""
 
-    what: str  # a fixed word: "claimed", "unreachable_advertise", "gap", "self_dial", ...
+    what: str  # a fixed word: "claimed", "foreign_claim", "unanswered"
     about: str
+    whom: str  # a life, or an endpoint
 
 
 Effect = (

@@ -102,7 +102,7 @@ class Introduction:
             return
         link = cluster.connect(hello.fact.endpoint)
         if link is None:
-            cluster.noted("foreign_claim", f"{sender} says it listens where I do")
+            cluster.noted("foreign_claim", f"{sender} says it listens where I do", whom=sender)
             return
         if link.until is None and not known:
             link.until = now + 4 * TRIAL_S
@@ -121,7 +121,7 @@ class Introduction:
         if link is None or welcome.fact.node != sender or sender in cluster.left:
             return
         if welcome.fact.endpoint in cluster.mine:
-            cluster.noted("foreign_claim", f"{sender} says it listens where I do")
+            cluster.noted("foreign_claim", f"{sender} says it listens where I do", whom=sender)
             return
         if welcome.fact.endpoint != link.endpoint:
             self._found_under_alias(link, welcome.fact, now)
@@ -226,4 +226,5 @@ class Introduction:
                     f"{link.endpoint} accepts connections but never answers: it is no node of "
                     f"this cluster, or it cannot reach {cluster.me.endpoint}, which this node "
                     "advertises",
+                    whom=link.endpoint,
                 )

@@ -289,7 +289,7 @@ class Replication:
                     try:
                         change = state.members.merge(delta)
                     except Claimed as claim:
-                        self.cluster.noted("claimed", f"{sender} asserts {claim}")
+                        self.cluster.noted("claimed", f"{sender} asserts {claim}", whom=sender)
                         continue
                     if change.births_met:
                         self.cluster.counters["births_met"] += change.births_met
@@ -307,7 +307,7 @@ class Replication:
                 try:
                     change, replies = gossip.on_live(message, sender, now)
                 except Claimed as claim:
-                    self.cluster.noted("claimed", f"{sender} asserts {claim}")
+                    self.cluster.noted("claimed", f"{sender} asserts {claim}", whom=sender)
                     return
                 self._apply(state, change)
                 self._answer(sender, replies)

@@ -2,6 +2,7 @@
 
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow
+from crdtpubsub.runtime.notices import Feed, Notice
 from crdtpubsub.runtime.runtime import Runtime
 from crdtpubsub.runtime.sending import Outcome, Receipt
 
@@ -9,8 +10,10 @@ __all__ = [
     "MAX_PENDING_BYTES",
     "Bell",
     "Exit",
+    "Feed",
     "Mailbox",
     "Message",
+    "Notice",
     "Outcome",
     "Overflow",
     "Receipt",

@@ -6,6 +6,8 @@ import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from threading import RLock
 from typing import NamedTuple
 
 from crdtpubsub.config import Config
@@ -13,6 +15,9 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.outbox import URGENT
+from crdtpubsub.engine.peers import PeerState
+from crdtpubsub.names import NodeId
+from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
@@ -22,6 +27,9 @@ from crdtpubsub.transport.base import Transport, is_endpoint
 __all__ = ["LOGGED", "Core", "log"]
 
 log = logging.getLogger("crdtpubsub")
+
+TELL_EVERY_S = 0.1
+_CLAIMS = ("claimed", "foreign_claim")
 
 LOGGED = frozenset({1, 10, 100, 1_000, 10_000, 100_000, 1_000_000})
 """What repeats is logged the first, tenth, hundredth ... time."""
@@ -68,6 +76,11 @@ class Core:
         self.pulse = False
         self.to_wake: set[Mailbox] = set()
         self.notes: deque[ef.PeerChanged | ef.Noted] = deque()
+        self.board = notices.NoticeBoard()
+        self.tallies = notices.Tallies()
+        self._tell_at = 0.0
+        self._telling = RLock()  # notes are told in their order, whoever lets go
+        self._told_up: set[NodeId] = set()
 
     # ---------------------------------------------------------------- under the lock
 
@@ -113,6 +126,8 @@ class Core:
                 case ef.PeerChanged() | ef.Noted():
                     self.pulse = True
                     self.notes.append(effect)
+                    if isinstance(effect, ef.Noted) and effect.what in _CLAIMS:
+                        self.tallies.add(notices.claimed, effect.whom, 1, effect.about)
 
     def _put_gossip(self, endpoint: str, record: bytes) -> None:
         if self.sender.put(endpoint, record, publication=False):
@@ -151,6 +166,10 @@ class Core:
             channels.update(row[0] for row in effect.updated)
         for listener in self.listeners:
             listener(channels)
+
+    def drops_of(self, client: str) -> Callable[[], None]:
+        """What the mailbox of `client` calls, under the lock, for each message it loses."""
+        return partial(self.tallies.add, notices.slow_consumer, client)
 
     def must_wake(self) -> bool:
         """Whether the I/O thread sleeps longer than what was just queued allows."""
@@ -219,14 +238,43 @@ class Core:
         if self.pulse:
             self.pulse = False
             self.bell.ring()
-        while self.notes:
-            with contextlib.suppress(IndexError):  # another thread lets go too
-                self._log(self.notes.popleft())
+        if self.notes:
+            with self._telling:
+                while self.notes:
+                    self._tell(self.notes.popleft())
 
-    def _log(self, note: ef.PeerChanged | ef.Noted) -> None:
+    def tell_tallies(self, now: float) -> None:
+        """Tell what happened often, if it is time. For the I/O thread."""
+        if not self.tallies or now < self._tell_at:
+            return
+        self._tell_at = now + TELL_EVERY_S
+        with self.lock:
+            due = self.tallies.due(now)
+        for notice in due:
+            self.board.post(notice)
+
+    def _tell(self, note: ef.PeerChanged | ef.Noted) -> None:
         if isinstance(note, ef.PeerChanged):
             log.info("%s: node %s (%s) is %s", self.name, note.name, note.node[:8], note.state)
+            self._tell_peer(note)
             return
+        if note.what == "unanswered":
+            self.board.post(notices.Unanswered(note.whom, note.about))
         self.counters[f"noted_{note.what}"] += 1
         if self.counters[f"noted_{note.what}"] in LOGGED:
             log.warning("%s: %s: %.300s", self.name, note.what, note.about)
+
+    def _tell_peer(self, note: ef.PeerChanged) -> None:
+        who = (note.node, note.name, note.endpoint)
+        match note.state:
+            case PeerState.ALIVE if note.node not in self._told_up:
+                self._told_up.add(note.node)
+                self.board.post(notices.PeerUp(*who))
+            case PeerState.DOWN:
+                self._told_up.discard(note.node)
+                self.board.post(notices.PeerDown(*who))
+            case PeerState.LEFT:
+                self._told_up.discard(note.node)
+                self.board.post(notices.PeerLeft(*who))
+            case _:
+                pass  # a suspect is listed as before

@@ -61,6 +61,7 @@ class Loop:
         for endpoint in emptied:
             self._emptied(endpoint)
         self.core.let_go(wake=False)
+        self.core.tell_tallies(now)
 
     def _overflowed(self, client: str) -> None:
         """A client that its full queue closed is no member any more: nobody shall count on it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Literal
@@ -88,6 +88,7 @@ class Mailbox:
         "_came_bytes",
         "_exits",
         "_items",
+        "_on_drop",
         "_taking",
         "_went_bytes",
         "bell",
@@ -105,7 +106,9 @@ class Mailbox:
         max_pending: int,
         max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow,
+        on_drop: Callable[[], object] = lambda: None,
     ) -> None:
+        """`on_drop` is called for each message that is lost, by who puts, under its lock."""
         self.max_pending = max_pending
         self.max_pending_bytes = max_pending_bytes
         self.overflow: Overflow = overflow
@@ -117,6 +120,7 @@ class Mailbox:
         self._exits = 0
         self._came_bytes = 0  # two counters, each with one kind of writer: who puts and who takes
         self._went_bytes = 0
+        self._on_drop = on_drop
         self._taking = Lock()  # the reader takes without the runtime's lock, while others put
 
     def __len__(self) -> int:
@@ -145,11 +149,13 @@ class Mailbox:
             return True
         if self.overflow != "drop_oldest":
             self.dropped += 1
+            self._on_drop()
             self.closed = self.overflow == "close"
             return False
         with self._taking:
             while not self._fits(size_bytes):  # it may have been read meanwhile
                 self.dropped += 1
+                self._on_drop()
                 self._drop_oldest()
             self._came_bytes += size_bytes
             self._items.append(message)

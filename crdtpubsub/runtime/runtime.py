@@ -27,6 +27,7 @@ from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox, Message, Overflow
+from crdtpubsub.runtime.notices import NoticeBoard, refused_lagging, refused_no_link
 from crdtpubsub.runtime.sending import Outcome, Receipt, Sender
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
@@ -56,6 +57,7 @@ class Runtime:
         self.name = name or f"node-{self.id[:8]}"
         self.endpoint = ""
         self.bell = Bell()  # rung after a change of any kind, by whichever thread makes it
+        self.board = NoticeBoard()
         self.core: Core  # from `start` on
         self._bind, self._seeds, self._advertise = bind, seeds, advertise
         self._tag = cluster_tag(cluster)
@@ -143,7 +145,10 @@ class Runtime:
     ) -> Mailbox:
         """The queue of a new client; ConfigError if one of that id is open here."""
         mailbox = Mailbox(
-            max_pending=max_pending, max_pending_bytes=max_pending_bytes, overflow=overflow
+            max_pending=max_pending,
+            max_pending_bytes=max_pending_bytes,
+            overflow=overflow,
+            on_drop=self.core.drops_of(client_id),
         )
         with self.core.lock:
             self.check()  # a node that closed meanwhile would never close this one
@@ -227,7 +232,7 @@ class Runtime:
                 owner, client = exclude
                 if client not in engine.set_of(scope).clients(owner, channel):
                     exclude = None
-            self.core.counters["publications_refused"] += len(refused)
+            self._tally(refused)
             return self._receipt(route, refused, exclude)
         known = self._receipts.get(channel)
         if known is None or known[0] is not route:
@@ -235,6 +240,12 @@ class Runtime:
                 self._receipts.clear()
             known = self._receipts[channel] = (route, self._receipt(route, {}, None))
         return known[1]
+
+    def _tally(self, refused: dict[NodeId, Outcome]) -> None:
+        self.core.counters["publications_refused"] += len(refused)
+        for owner, outcome in refused.items():
+            lagging = outcome is Outcome.REFUSED_LAGGING
+            self.core.tallies.add(refused_lagging if lagging else refused_no_link, owner)
 
     def _receipt(
         self, route: Route, refused: dict[NodeId, Outcome], exclude: tuple[NodeId, str] | None
@@ -289,6 +300,7 @@ class Runtime:
             loop = self._open()
         except BaseException as error:  # noqa: BLE001  (whatever it is, the starter must hear of it)
             self._closing = True
+            self.board.close()
             self._started.set_exception(error)
             return
         _running.add(self)
@@ -309,6 +321,8 @@ class Runtime:
                     core.to_wake.add(mailbox)
                 core.pulse = True
             core.let_go(wake=False)
+            core.tell_tallies(float("inf"))
+            self.board.close()
 
     def _open(self) -> Loop:
         transport = ZmqTransport()
@@ -333,6 +347,7 @@ class Runtime:
         self.core = Core(engine, sender, transport, lock, self.config)
         self.core.listeners = self._listeners
         self.core.bell = self.bell
+        self.core.board = self.board
         self.endpoint = endpoint
         return Loop(self.core, Decoder(self._tag))
 

@@ -253,7 +253,7 @@ class Process:
                 self.notes.append(effect)
             case Agreed():
                 pass  # the script asks `Engine.unequal` itself
-            case PeerChanged(node, _, state):
+            case PeerChanged(node, _, state, _):
                 self.world.say(self.index, f"holds {node[:6]} {state}")
             case _:
                 assert_never(effect)
