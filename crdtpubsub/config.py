@@ -55,6 +55,9 @@ class Config:
     """Live births in one frame of a state transfer, some 10 to 30 kB: to encode or decode it
     holds up a caller for about a millisecond."""
 
+    sums_births: int = 4096
+    """Of more births than this, sums are compared before the births are listed one by one."""
+
     # -------------------------------------------------- dialling
     hello_interval_s: float = 0.5
     """HELLO is repeated this often until answered."""
@@ -101,6 +104,7 @@ class Config:
         self._need(self.frame_bytes <= self.outbox_bytes_max, "frame_bytes")
         self._need(0 <= self.payload_bytes_max <= 16 * 1024 * 1024, "payload_bytes_max")
         self._need(0 <= self.meta_bytes_max <= 4096, "meta_bytes_max")
+        self._need(1 <= self.sums_births <= 4096, "sums_births")
         self._need(self.link_credit_bytes >= max(self.frame_bytes, 256 * 1024), "link_credit_bytes")
 
     def suspicion_min_s(self, nodes: int) -> float:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from crdtpubsub.sim import Summary, run_world
+from crdtpubsub.sim.summary import RareWalks
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -37,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the worlds; 0 if all held, 1 at the first that did not."""
     longest_s = 0.0
+    walks = RareWalks()
     steps = 0
     for number in range(args.worlds):
         summary = run_world(
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
             return 1
         longest_s = max(longest_s, summary.converged_after_s)
         steps += summary.steps
+        walks.add(summary)
         if args.worlds > 1 and sys.stderr.isatty():
             print(f"\r{number + 1}/{args.worlds} worlds held", end="", file=sys.stderr, flush=True)
     if args.worlds > 1:
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.worlds} worlds held from seed {args.seed} on: {steps} steps, "
                 f"converged at most {longest_s:.1f} invented seconds after the last fault"
             )
+            print(f"rare paths, times in worlds: {walks}")
     return 0
 
 

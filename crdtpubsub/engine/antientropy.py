@@ -23,7 +23,7 @@ from crdtpubsub.wire.messages import Deltas, Live, Message, Pull, Row, Rows, Sum
 __all__ = ["SEGMENT_BIRTHS", "AntiEntropy", "Compared", "segments"]
 
 SEGMENT_BIRTHS: Final = 4096
-"""Above so many births, SUMS go before LIVE."""
+"""The births one sum in SUMS stands for: a word of the wire, the same everywhere."""
 
 PULL_FRAMES: Final = 4
 """Frames in one answer to a PULL; what is left is asked for again."""
@@ -247,7 +247,7 @@ class AntiEntropy:
         return self._compare(owner, common)
 
     def _compare(self, owner: NodeId, runs: Runs) -> list[Message]:
-        if count(runs) > SEGMENT_BIRTHS:
+        if count(runs) > self._config.sums_births:
             self._count_path("sums")
             if segment_count(runs) > SEGMENTS_MAX:
                 width = SEGMENTS_MAX * SEGMENT_BIRTHS

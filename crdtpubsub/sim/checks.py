@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from crdtpubsub.crdt.births import ALL
 from crdtpubsub.crdt.intervals import Runs, pairs
 from crdtpubsub.crdt.memberset import MemberSet
-from crdtpubsub.engine.effects import Changed, Effect, Exited, PeerChanged
+from crdtpubsub.engine.effects import Changed, Effect, Exited, PeerChanged, Send
 from crdtpubsub.names import DECLARATION, DEFAULT_SCOPE, NodeId
 from crdtpubsub.sim.journal import Journal, bits
+from crdtpubsub.sim.suspicions import Suspicions
+from crdtpubsub.wire.messages import Rows
 
 if TYPE_CHECKING:
     from crdtpubsub.sim.ether import Ether
@@ -54,6 +56,7 @@ class Checks:
         self.scopes: dict[NodeId, set[str]] = {}
         self.listed: dict[tuple[str, NodeId], View] = {}
         self.hidden: dict[NodeId, set[NodeId]] = {}  # whom a node holds down or left
+        self.suspicions = Suspicions(world)
         self._marks: dict[tuple[str, NodeId], dict[NodeId, tuple[Runs, int]]] = {}
         self._steps: dict[NodeId, int] = {}
 
@@ -164,6 +167,10 @@ class Checks:
                     else self.hidden[node].discard
                 )(effect.node)
                 ghosts = True
+                if (wrong := self.suspicions.changed(process, effect)) is not None:
+                    self.fail(wrong)
+            elif isinstance(effect, Send) and isinstance(effect.message, Rows):
+                self._rows_said(process, effect.message)
         for scope in self.scopes[node]:
             if writes or ghosts:
                 self._over_claims(process, scope)
@@ -172,6 +179,12 @@ class Checks:
         self._steps[node] += 1
         if self._steps[node] % _FULL_EACH == 0:
             self.full(process)
+
+    def _rows_said(self, process: Process, rows: Rows) -> None:
+        """Who hears of births that were not yet pushed asks for what is on its way."""
+        scope = rows.scope
+        if scope in self.scopes[process.node] and process.engine.pending(scope):
+            self.fail(f"node {process.index} says rows in {scope} before what they count")
 
     def _changed(self, process: Process, effect: Changed) -> None:
         view = self.listed[effect.scope, process.node].setdefault(effect.owner, {})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from crdtpubsub.names import NodeId
 from crdtpubsub.sim.faults import ALL_FAULTS, CutMode, Fault
 from crdtpubsub.sim.summary import Summary
 from crdtpubsub.sim.world import World
@@ -16,6 +17,7 @@ SIDE: Final = "side"
 """The second scope, which comes and goes."""
 
 _RUNNING_MIN: Final = 3
+_ALWAYS: Final = (Fault.PARTITION, Fault.CUT, Fault.ONE_WAY, Fault.RESET, Fault.LATE)
 
 
 class Devil:
@@ -26,15 +28,20 @@ class Devil:
         self.dice = dice
         self.summary = summary
         kinds = dice.sample(ALL_FAULTS, dice.randint(3, len(ALL_FAULTS)))
+        if not any(kind in _ALWAYS for kind in kinds):
+            # Who can only kill has no victim left before the fifth accident (seed 30).
+            kinds.append(dice.choice(_ALWAYS))
         self.kinds = [kind for kind in ALL_FAULTS if kind in kinds]
         self.channels = [f"ch{n}" for n in range(dice.randint(2, 6))]
         self.clients = [f"c{n}" for n in range(dice.randint(3, 12))]
         self.side = dice.random() < 0.4 or Fault.SCOPE in kinds
         self.published = 0
+        self.joined = 0
         self.doers: dict[Fault, Callable[[], bool]] = {
             Fault.CRASH: self._crash,
             Fault.VANISH: self._vanish,
             Fault.RESTART: lambda: self._restart(new_port=False),
+            Fault.INTRUDER: self._intrude,
             Fault.MOVE: lambda: self._restart(new_port=True),
             Fault.GOODBYE: self._goodbye,
             Fault.LATE_JOINER: self._late_joiner,
@@ -81,12 +88,14 @@ class Devil:
     def _crash(self) -> bool:
         if (i := self._spare()) is None:
             return False
+        self._last_words(i)
         self.world.crash(i)
         return True
 
     def _vanish(self) -> bool:
         if (i := self._spare()) is None:
             return False
+        self._last_words(i)
         self.world.vanish(i)
         return True
 
@@ -96,6 +105,41 @@ class Devil:
         self.world.goodbye(i)
         return True
 
+    def _last_words(self, i: int) -> None:
+        """Now and then the dying one says something that nobody hears, and something after it.
+
+        So that a gap is left that no survivor can fill.
+        """
+        world, life = self.world, self.world.slots[i].node
+        if self.dice.random() < 0.5:
+            return
+        others = [p.index for p in world.running() if p.index != i]
+        unheard = [(i, j) for j in others if world.network.passes(i, j)]
+        world.network.cut(unheard, CutMode.DROP)
+        self._join_anew(i, 2)
+        world.network.heal(unheard)
+        self._join_anew(i, 2)
+        world.later(0.5, self._look_for_gap, life)
+
+    def _join_anew(self, i: int, clients: int) -> None:
+        """Clients that were never members join, one push each."""
+        for _ in range(clients):
+            self.joined += 1
+            if self.world.slots[i].running:
+                channel = self.dice.choice(self.channels)
+                self.world.join(i, channel, f"new{self.joined}", meta=bytes(40))
+            self.world.run_for(1.1 * self.world.config.push_interval_s)
+
+    def _look_for_gap(self, life: NodeId) -> None:
+        self.world.rare["gap_shared"] += self.world.gap_shared(life)
+
+    def _intrude(self) -> bool:
+        if (i := self._spare()) is None:
+            return False
+        self.world.intrude(i)
+        self.world.later(self._lasting(), self.world.expel, i)
+        return True
+
     def _restart(self, *, new_port: bool) -> bool:
         world, dice = self.world, self.dice
         i = dice.randrange(len(world.slots))
@@ -103,6 +147,7 @@ class Devil:
         if process.running and (process.paused or self._spare() is None):
             return False
         if process.running:
+            self._last_words(i)
             (world.crash if dice.random() < 0.5 else world.vanish)(i)
         world.run_for(dice.choice((0.0, 0.05, 3.0)))
         if world.slots[i].running:
@@ -159,8 +204,13 @@ class Devil:
         return True
 
     def _lag(self) -> bool:
-        self.world.lag(*self._pair())
+        if len(self.world.running()) < 2 or not self.able():
+            return False
+        i = self.some()
+        self.world.lag(i, self.dice.choice([p.index for p in self.world.running() if p.index != i]))
         self.world.later(self._lasting(), self.world.unlag)
+        if self.dice.random() < 0.7:
+            self._join_anew(i, 30)
         return True
 
     def _scope(self) -> bool:
@@ -172,5 +222,8 @@ class Devil:
         if self.dice.random() < 0.5:  # with its push lost
             self.world.partition(i)
             self.world.later(2.0, self._heal)
+            others = [p for p in self.world.running() if p.index != i]
+            inside = any(SIDE in self.world.checks.scopes[p.node] for p in others)
+            self.world.rare["scope_closed_unheard"] += inside
         self.world.close_scope(i, SIDE)
         return True

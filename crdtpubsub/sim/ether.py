@@ -151,6 +151,8 @@ class Ether:
         """A connection breaks; its owner hears of it, and of a refusal right after."""
         if link.closed or link.peer is None:
             return
+        if refused:
+            self.checks.suspicions.refused(link.owner.node, link.peer.node)
         link.peer = None
         link.outbox.clear()
         self.later(0.001, link.owner.feed, LinkDown(link.endpoint))

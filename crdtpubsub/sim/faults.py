@@ -28,6 +28,7 @@ class Fault(StrEnum):
     CRASH = "crash"  # the process dies; its host refuses connections from then on
     VANISH = "vanish"  # the host is gone: silence
     RESTART = "restart"  # another life on the same endpoint
+    INTRUDER = "intruder"  # for a while another life listens at the endpoint of one that runs
     MOVE = "move"  # another life of the same name on another port
     GOODBYE = "goodbye"
     LATE_JOINER = "late_joiner"

@@ -84,6 +84,7 @@ class Process:
         self.clock_behind = world.now - world.dice.uniform(10.0, 1e6)
         self.running = True
         self.paused = False
+        self.resumed_at: float | None = None
         self.slept_at: float | None = None  # since when its clock stands still
         self.links: dict[str, Link] = {}
         self.answered: set[NodeId] = set()  # lives that answered a frame of mine, or were relayed
@@ -151,7 +152,7 @@ class Process:
 
     def resume(self, *, frames_first: bool) -> None:
         """Run again. What queued at the socket is read before or after the timers fire."""
-        self.paused = False
+        self.paused, self.resumed_at = False, self.world.now
         inbox, self._inbox = self._inbox, []
         if not frames_first:
             self._tick_now()

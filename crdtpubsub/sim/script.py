@@ -31,6 +31,7 @@ def _draw_config(dice: Random) -> Config:
         slice_births=dice.choice((2, 16, 256)),
         transfer_births=dice.choice((1, 4, 1500)),
         push_interval_s=dice.choice((0.005, 0.005, 0.05)),
+        sums_births=dice.choice((8, 4096)),
     )
 
 
@@ -103,6 +104,8 @@ class _Script(Devil):
         """All faults stop, but the topology may stay poor."""
         world, dice = self.world, self.dice
         world.network.calm()
+        for i in sorted(world.intruders):
+            world.expel(i)
         for process in world.running():
             world.resume(process.index)
         world.unlag()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
 from crdtpubsub.config import Config
+from crdtpubsub.crdt.intervals import EMPTY, Runs, union
 from crdtpubsub.engine.events import (
     CloseScope,
     Declare,
@@ -57,6 +59,8 @@ class World(Ether):
         """Start `nodes` processes; with `settle`, run until each lists all."""
         super().__init__(seed, weather or (Weather(loss=loss) if loss else CALM), trace=trace)
         self.config = config or Config()
+        self.rare: Counter[str] = Counter()  # rare paths that only the script can see
+        self.intruders: dict[int, Process] = {}
         self._ports: list[int] = []
         for _ in range(nodes):
             self.add_node()
@@ -131,6 +135,7 @@ class World(Ether):
     def _stop(self, i: int, how: str) -> Process:
         process = self.slots[i]
         assert process.running, f"node {i} does not run"
+        self.expel(i)
         self.say(i, how)
         process.running = False
         if self.listening.get(process.endpoint) is process:
@@ -139,6 +144,37 @@ class World(Ether):
             link.closed = True  # what was sent is sent
         self.checks.gone(process)
         return process
+
+    def intrude(self, i: int) -> None:
+        """Another life listens at the endpoint of node `i`, which runs on, undialled."""
+        self.expel(i)
+        victim = self.slots[i]
+        self.intruders[i] = self._start(i, f"intruder-{i}")
+        for link in self.links_to(victim):
+            self.break_link(link, refused=False)
+
+    def expel(self, i: int) -> None:
+        """The intruder at the endpoint of node `i`, if any, dies; the node listens again."""
+        intruder = self.intruders.pop(i, None)
+        if intruder is None:
+            return
+        self.say(i, f"expels {intruder.node[:6]}")
+        intruder.running = False
+        if self.listening.get(intruder.endpoint) is intruder:
+            self.listening[intruder.endpoint] = self.slots[i]
+        for link in intruder.links.values():
+            link.closed = True
+        self.checks.gone(intruder)
+        for link in self.links_to(intruder):
+            self.break_link(link, refused=False)
+
+    def gap_shared(self, life: NodeId) -> bool:
+        """Whether births of that life are missing between those that its survivors have seen."""
+        sets = [p.engine.set_of(DEFAULT_SCOPE) for p in self.running() if p.node != life]
+        seen: Runs = EMPTY
+        for members in sets:
+            seen = union(seen, members.seen(life))
+        return len(seen) > 2
 
     def pause(self, i: int, *, clock_stands: bool = False) -> None:
         """The process stops where it is; with `clock_stands` the whole host sleeps."""
@@ -276,7 +312,7 @@ class World(Ether):
 
     def counters(self) -> dict[str, int]:
         """How often rare paths fired, over all lives."""
-        total: dict[str, int] = {}
+        total: dict[str, int] = dict(self.rare)
         for process in self.lives:
             for name, count in process.engine.counters.items():
                 total[name] = total.get(name, 0) + count
