@@ -82,6 +82,8 @@ class Detector:
         self._probing: dict[int, _Probing] = {}  # by nonce
         self._by_target: dict[NodeId, int] = {}
         self._suspicions: dict[NodeId, Suspicion] = {}
+        # target -> accuser -> when: heard before I had reason to suspect it myself
+        self._accusers: dict[NodeId, dict[NodeId, float]] = {}
         self._rtt_s: dict[NodeId, float] = {}
         # Asked after every event; None: a probe or a suspicion is another since.
         self._deadline: float | None = None
@@ -131,8 +133,9 @@ class Detector:
             return None
         self._deadline = None
         self._by_target.pop(probing.target, None)
-        if direct:
-            rtt_s = now - probing.started
+        # A suspect that stood still and goes on answers late: that says nothing about the way.
+        if direct and probing.target not in self._suspicions:
+            rtt_s = min(now - probing.started, self._config.probe_timeout_max_s)
             old_s = self._rtt_s.get(probing.target, rtt_s)
             self._rtt_s[probing.target] = 0.8 * old_s + 0.2 * rtt_s
         self.health = max(0, self.health - 1)
@@ -147,23 +150,29 @@ class Detector:
         if target not in self._suspicions:
             config = self._config
             self._deadline = None
+            longest_s = config.suspicion_max_s(nodes)
+            heard = self._accusers.pop(target, {})
             self._suspicions[target] = Suspicion(
                 now,
                 config.suspicion_min_s(nodes) * (1 + self.health / 4),
-                config.suspicion_max_s(nodes),
+                longest_s,
                 min(3, nodes - 2),
+                {by for by, at in heard.items() if now - at <= longest_s},
             )
 
-    def confirm(self, target: NodeId, by: NodeId) -> None:
-        """Somebody else suspects it too."""
+    def confirm(self, target: NodeId, by: NodeId, now: float) -> None:
+        """Somebody else suspects it too, or did before me."""
         if (suspicion := self._suspicions.get(target)) is not None:
             self._deadline = None
             suspicion.confirmed_by.add(by)
+        else:
+            self._accusers.setdefault(target, {})[by] = now
 
     def clear(self, target: NodeId) -> None:
         """It was verified, or is down: no suspicion, no probe in flight."""
         self._deadline = None
         self._suspicions.pop(target, None)
+        self._accusers.pop(target, None)
         if (nonce := self._by_target.pop(target, None)) is not None:
             del self._probing[nonce]
 

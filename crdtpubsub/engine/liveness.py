@@ -178,7 +178,7 @@ class Liveness:
         peer = cluster.peers.get(accuse.target)
         if peer is None or accuse.incarnation < peer.fact.incarnation:
             return
-        self._detector.confirm(accuse.target, sender)
+        self._detector.confirm(accuse.target, sender, now)
         last = self._accused_at.get(accuse.target, float("-inf"))
         if peer.up and now - last >= ACCUSED_PROBE_S:
             self._accused_at[accuse.target] = now
