@@ -135,11 +135,15 @@ class Detector:
         self._by_target.pop(probing.target, None)
         # A suspect that stood still and goes on answers late: that says nothing about the way.
         if direct and probing.target not in self._suspicions:
-            rtt_s = min(now - probing.started, self._config.probe_timeout_max_s)
-            old_s = self._rtt_s.get(probing.target, rtt_s)
-            self._rtt_s[probing.target] = 0.8 * old_s + 0.2 * rtt_s
+            self.took(probing.target, now - probing.started)
         self.health = max(0, self.health - 1)
         return probing.target
+
+    def took(self, target: NodeId, rtt_s: float) -> None:
+        """A round trip to `target` took that long: what is late is judged by it."""
+        rtt_s = min(rtt_s, self._config.probe_timeout_max_s)
+        old_s = self._rtt_s.get(target, rtt_s)
+        self._rtt_s[target] = 0.8 * old_s + 0.2 * rtt_s
 
     def unwell(self) -> None:
         """This node was late or wrongly accused: trust its own clockwork less."""

@@ -76,6 +76,7 @@ class Introduction:
         down = link.life is not None and not cluster.listed(link.life)
         wait_s = cluster.config.redial_interval_s if down else cluster.config.hello_interval_s
         link.hello_at = now + wait_s
+        link.greeted_at = now
         self._links_at = min(self._links_at, link.hello_at)
         cluster.greet(link.endpoint, ANYBODY, Hello(cluster.me, link.nonce))
 
@@ -127,6 +128,7 @@ class Introduction:
             self._found_under_alias(link, welcome.fact, now)
         else:
             self._proved(link, welcome.fact, now)
+            cluster.detector.took(sender, now - link.greeted_at)
             cluster.greet(link.endpoint, sender, Echo(welcome.nonce))
         for fact in welcome.known:
             cluster.hear_of(fact, fact.node, sender, now)

@@ -119,7 +119,8 @@ class Link:
     up: bool = False
     life: NodeId | None = None  # who proved to listen there
     hello_at: float = 0.0
-    greeted_since: float = 0.0
+    greeted_at: float = 0.0  # the last HELLO
+    greeted_since: float = 0.0  # the first one of this handshake
     complained: bool = False
     owed: dict[NodeId, int] = field(default_factory=dict)  # WELCOMEs owed: life -> its nonce
     until: float | None = None  # a dial on trial is given up then
