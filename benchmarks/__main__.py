@@ -26,6 +26,7 @@ ALL = (
     "publish_throughput",
     "joins_bulk",
     "join_under_load",
+    "detection",
 )
 LIMIT_S = 600
 

@@ -22,6 +22,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
+from operator import eq
 from random import Random
 from time import monotonic, sleep
 
@@ -54,11 +56,11 @@ async def watcher(pipe: Pipe, seeds: list[str]) -> None:
             if peers:
                 await linked(node, peers, 60.0)
             if what == "there":
-                await counted(node, "owner", lambda n, w=wanted: n == w, 60.0)
-                await counted(node, "room-9/99", lambda n, w=wanted: n == w, 60.0)
+                await counted(node, "owner", partial(eq, wanted), 60.0)
+                await counted(node, "room-9/99", partial(eq, wanted), 60.0)
             elif what == "gone":
                 pipe.tell("watching")
-                await counted(node, "owner", lambda n: n == 0, 60.0)
+                await counted(node, "owner", partial(eq, 0), 60.0)
             down = sum(peer.state == "down" for peer in node.peers())
             pipe.tell((monotonic(), down))
 

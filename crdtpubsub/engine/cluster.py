@@ -210,7 +210,9 @@ class Cluster:
             self._introduce(peer)
         self.learn(peer, fact, now)
         peer.direct = relayed_by is None
-        if relayed_by is not None:
+        if relayed_by is None:
+            peer.answered_at = now
+        else:
             peer.relayed_by = relayed_by
             peer.refusal_exempt = peer.refusal_exempt or not peer.linked
         if candidate is not None and candidate.fact is not None:
@@ -267,6 +269,7 @@ class Cluster:
         if link is not None and link.life in (None, peer.node):
             link.up = False
             link.hello_at = now  # greeted until it answers or is forgotten
+            link.silent_since = now
         if sign is not Sign.SLEPT:
             self.tell_all(Accuse(peer.node, peer.fact.incarnation, Opinion.DOWN))
 

@@ -22,6 +22,7 @@ __all__ = [
     "Greet",
     "Noted",
     "PeerChanged",
+    "Redial",
     "Release",
     "Send",
 ]
@@ -42,6 +43,13 @@ class Cause(StrEnum):
 @light
 class Connect:
     """Dial `endpoint` and keep redialling until `Disconnect`; report `LinkUp` at each handshake."""
+
+    endpoint: str
+
+
+@light
+class Redial:
+    """Dial `endpoint` afresh: the link there hangs. Report `LinkDown` first if it was up."""
 
     endpoint: str
 
@@ -163,6 +171,7 @@ Effect = (
     Agreed
     | Connect
     | Disconnect
+    | Redial
     | Greet
     | Bind
     | Release

@@ -14,8 +14,8 @@ Nothing else is said on a link before it is up.
 from __future__ import annotations
 
 from crdtpubsub.engine.cluster import Cluster
-from crdtpubsub.engine.effects import Bind
-from crdtpubsub.engine.peers import Link, PeerState, Sign
+from crdtpubsub.engine.effects import Bind, Redial
+from crdtpubsub.engine.peers import PATIENCE_MAX_S, PATIENCE_MIN_S, Link, PeerState, Sign
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import ANYBODY, Echo, Fact, Hello, Taken, Welcome
 
@@ -49,7 +49,7 @@ class Introduction:
         self._unlink(link, now)
         link.handshaken, link.up, link.link = True, False, number
         link.nonce = cluster.dice.getrandbits(63) | 1
-        link.greeted_since = now
+        link.greeted_since = link.silent_since = now
         link.complained = False
         self._hello(link, now)
         for life, nonce in sorted(link.owed.items()):
@@ -149,6 +149,7 @@ class Introduction:
         """This life listens at the other end of this link."""
         cluster = self._cluster
         link.until = None
+        link.patience_s = PATIENCE_MIN_S
         fresh = not link.up or link.life != fact.node
         for other in [p for p in cluster.peers.values() if p.endpoint == link.endpoint]:
             if other.node != fact.node:
@@ -205,6 +206,23 @@ class Introduction:
         """When `tick` has something to do."""
         return min(self._links_at, self._redial_at) + SLACK_S
 
+    def _hangs(self, link: Link, now: float) -> bool:
+        """Whether it is time to dial afresh, since nobody answers on this link."""
+        peer = None if link.life is None else self._cluster.peers.get(link.life)
+        if link.silent_since is None:
+            link.silent_since = now
+        if link.up and peer is not None and peer.linked:
+            if peer.direct or not peer.up:
+                return False
+            link.silent_since = max(link.silent_since, peer.answered_at)  # others reach it
+        return now - link.silent_since >= link.patience_s
+
+    def _redial(self, link: Link, now: float) -> None:
+        link.silent_since = now
+        link.patience_s = min(2 * link.patience_s, PATIENCE_MAX_S)
+        self._cluster.counters["redialled"] += 1
+        self._cluster.out.append(Redial(link.endpoint))
+
     def _greet_links(self, now: float) -> None:
         cluster = self._cluster
         greeted_down = 0
@@ -212,6 +230,9 @@ class Introduction:
             if link.until is not None and now >= link.until:
                 link.until = None
                 cluster.disconnect_if_idle(link.endpoint)
+                continue
+            if self._hangs(link, now):
+                self._redial(link, now)
                 continue
             if not link.handshaken or link.up or now < link.hello_at:
                 continue

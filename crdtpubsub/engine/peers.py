@@ -81,6 +81,7 @@ class Peer:
     greeted_at: float = -1e9
     relayed_by: NodeId | None = None  # who last brought an answer of it
     direct: bool = True  # its last answer came by itself: my link, if there is one, works
+    answered_at: float = 0.0  # when the last one came by itself
     refused_by: set[NodeId] = field(default_factory=set)  # since my last link to it was up
     refusal_exempt: bool = False  # it answered through others meanwhile: a firewall, not a death
     replaced: bool = False  # another life answers at its endpoint
@@ -108,6 +109,12 @@ class Peer:
         return self.state is not before
 
 
+PATIENCE_MIN_S: Final = 5.0
+PATIENCE_MAX_S: Final = 60.0
+"""A link on which nobody answers is dialled afresh after so long, twice as long each time: a
+refused handshake is final to ZeroMQ, and a cut that drops everything is silent."""
+
+
 @dataclass(slots=True)
 class Link:
     """A connection of mine to an endpoint, whoever may listen there."""
@@ -124,6 +131,8 @@ class Link:
     complained: bool = False
     owed: dict[NodeId, int] = field(default_factory=dict)  # WELCOMEs owed: life -> its nonce
     until: float | None = None  # a dial on trial is given up then
+    silent_since: float | None = None  # dialled, shaken hands or gone down then
+    patience_s: float = PATIENCE_MIN_S  # before it is dialled afresh
 
 
 @dataclass(slots=True)

@@ -66,7 +66,7 @@ class Core:
         self.name = engine.fact.name
         self.counters: Counter[str] = Counter()
         self.mailboxes: dict[str, Mailbox] = {}
-        self.dials: list[tuple[str, bool]] = []  # endpoint, dial or drop: for the I/O thread
+        self.dials: list[ef.Connect | ef.Redial | ef.Disconnect] = []  # for the I/O thread
         self.lagging: list[str] = []
         self.overflowed: list[str] = []  # clients that a full queue closed: they leave
         self.sleeping = False  # the I/O thread polls, and would like to be woken
@@ -117,9 +117,11 @@ class Core:
                     if (line := sender.line(effect.endpoint)) is not None:
                         line.outbox.bind(effect.life)
                 case ef.Connect():
-                    self._connect(effect.endpoint)
+                    self._connect(effect)
+                case ef.Redial():
+                    self.dials.append(effect)
                 case ef.Disconnect():
-                    self.dials.append((effect.endpoint, False))
+                    self.dials.append(effect)
                     sender.shut(effect.endpoint)
                 case ef.Agreed():
                     self.pulse = True
@@ -136,10 +138,10 @@ class Core:
         if line is not None and line.outbox.lagging and endpoint not in self.lagging:
             self.lagging.append(endpoint)
 
-    def _connect(self, endpoint: str) -> None:
-        if is_endpoint(endpoint):
-            self.sender.open(endpoint)
-            self.dials.append((endpoint, True))
+    def _connect(self, effect: ef.Connect) -> None:
+        if is_endpoint(effect.endpoint):
+            self.sender.open(effect.endpoint)
+            self.dials.append(effect)
         else:
             self.counters["endpoints_refused"] += 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import ConfigError, WireError
@@ -55,7 +56,7 @@ class Loop:
         while self.core.overflowed:
             self._overflowed(self.core.overflowed.pop())
         while self.core.dials:
-            self._dial(*self.core.dials.pop(0))
+            self._dial(self.core.dials.pop(0))
         emptied = self.core.sender.drain()
         self._streaming = self.core.sender.drained_records > STREAM_RECORDS
         for endpoint in emptied:
@@ -79,12 +80,16 @@ class Loop:
             core.counters["mailbox_dropped"] += mailbox.dropped
             del core.mailboxes[client]
 
-    def _dial(self, endpoint: str, up: bool) -> None:
+    def _dial(self, effect: ef.Connect | ef.Redial | ef.Disconnect) -> None:
+        transport, endpoint = self.core.transport, effect.endpoint
         try:
-            if up:
-                self.core.transport.connect(endpoint)
-            else:
-                self.core.transport.disconnect(endpoint)
+            match effect:
+                case ef.Connect():
+                    transport.connect(endpoint)
+                case ef.Redial():
+                    transport.redial(endpoint)
+                case ef.Disconnect():
+                    transport.disconnect(endpoint)
         except ConfigError as error:
             self.core.counters["dials_refused"] += 1
             log.warning("%s: cannot dial %.120s: %s", self.core.name, endpoint, error)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from crdtpubsub.engine.events import LinkDown, LinkRefused, LinkUp
 from crdtpubsub.sim.checks import Checks
 from crdtpubsub.sim.faults import CutMode, Weather
-from crdtpubsub.sim.network import Flight, Link, Network
+from crdtpubsub.sim.network import REDIAL_MIN_S, Flight, Link, Network
 from crdtpubsub.sim.process import Process
 from crdtpubsub.wire.decode import Bodies
 
@@ -159,6 +159,14 @@ class Ether:
         if refused:
             self.later(0.002, link.owner.feed, LinkRefused(link.endpoint))
         self.dial_later(link, link.redial_s)
+
+    def redial(self, link: Link) -> None:
+        """The driver gives up a connection that hangs, and dials afresh."""
+        link.redial_s = REDIAL_MIN_S
+        if link.peer is not None:
+            self.break_link(link, refused=False)
+        else:
+            self.dial_later(link, link.redial_s)
 
     def close(self, link: Link) -> None:
         """The driver drops a link with whatever is queued."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crdtpubsub.engine.outbox import Outbox
 from crdtpubsub.sim.faults import CutMode, Weather
@@ -13,7 +13,9 @@ from crdtpubsub.sim.faults import CutMode, Weather
 if TYPE_CHECKING:
     from crdtpubsub.sim.process import Process
 
-__all__ = ["Flight", "Link", "Network"]
+__all__ = ["REDIAL_MIN_S", "Flight", "Link", "Network"]
+
+REDIAL_MIN_S: Final = 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +38,7 @@ class Link:
     peer: Process | None = None  # the process it is connected to; None: no connection
     stalled: bool = False  # the peer reads nothing
     closed: bool = False
-    redial_s: float = 0.1
+    redial_s: float = REDIAL_MIN_S
     dials: int = 0  # invalidates the dial that is under way
     last_arrival: float = 0.0
     flights: dict[int, Flight] = field(default_factory=dict)

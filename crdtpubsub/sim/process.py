@@ -19,6 +19,7 @@ from crdtpubsub.engine.effects import (
     Greet,
     Noted,
     PeerChanged,
+    Redial,
     Release,
     Send,
 )
@@ -28,7 +29,7 @@ from crdtpubsub.engine.outbox import URGENT, Outbox
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import WireError
 from crdtpubsub.names import NodeId
-from crdtpubsub.sim.network import Link
+from crdtpubsub.sim.network import REDIAL_MIN_S, Link
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag, frame
 from crdtpubsub.wire.messages import (
     Ack,
@@ -226,6 +227,9 @@ class Process:
                         self, endpoint, Outbox(_OUTBOX_BYTES, self.config.link_credit_bytes)
                     )
                     self.world.dial_later(link, _TURN_S)
+            case Redial(endpoint):
+                if (hung := self.links.get(endpoint)) is not None:
+                    self.world.redial(hung)
             case Disconnect(endpoint):
                 gone = self.links.pop(endpoint, None)
                 touched.pop(endpoint, None)
@@ -307,7 +311,7 @@ class Process:
     def connected(self, link: Link, peer: Process) -> int:
         """A handshake is done: a new connection, counted from the first this life made."""
         self._links_made += 1
-        link.peer, link.redial_s, link.last_arrival = peer, 0.1, self.world.now
+        link.peer, link.redial_s, link.last_arrival = peer, REDIAL_MIN_S, self.world.now
         link.outbox.connected(self._links_made)
         return self._links_made
 

@@ -88,3 +88,25 @@ def test_a_crash_is_known_before_any_probe_fails() -> None:
     world.run_until_quiet()
     world.crash(4)
     assert _gone_after(world, 4) < 0.1
+
+
+def test_a_link_that_drops_everything_is_given_up_and_found_again() -> None:
+    """Others reach it and I do not: what I publish must not be called queued for ever."""
+    world = World(9, nodes=3, settle=True)
+    world.join(1, "g", "p")
+    world.run_until_quiet()
+    world.cut(0, 1)  # frames vanish, and no connection breaks
+    world.run_for(15.0)
+    assert world.members(0, "g") == {"p@1"}
+    assert world.publish(0, "g", b"x") == (0, 1, 0)
+    assert world.counters()["redialled"] > 0
+    world.heal()
+    world.run_until(lambda: world.publish(0, "g", b"y") == (1, 0, 0), within=15.0)
+    assert _ever_down(world) == 0
+
+
+def test_dead_addresses_are_dialled_afresh_ever_less_often() -> None:
+    world = World(10, nodes=2, settle=True)
+    world.vanish(1)
+    world.run_for(600.0)
+    assert world.counters()["redialled"] < 20
