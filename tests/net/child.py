@@ -128,6 +128,22 @@ class Child:
                 outcomes[outcome] = outcomes.get(outcome, 0) + 1
         return {"outcomes": outcomes, "longest_s": longest_s}
 
+    async def stall(self, seconds: float, burn: bool) -> int:
+        """Block this event loop; with `burn` by computing in Python. How often it went round."""
+        if not burn:
+            time.sleep(seconds)  # noqa: ASYNC251 - that is what is asked for
+            return 0
+        rounds, until_s = 0, time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            rounds += sum(range(100)) > 0
+        return rounds
+
+    async def downs(self) -> int:
+        """How often this node held another down."""
+        counters = self.node.stats().counters
+        held = sum(peer.state == "down" for peer in self.node.peers())
+        return held + counters.get("returned", 0) + counters.get("slept", 0)
+
     # ---------------------------------------------------------------- churn
 
     async def churn(self, seed: int, clients: int, channels: int) -> None:

@@ -231,6 +231,24 @@ async def test_a_killed_owner_is_gone_everywhere_within_a_second() -> None:
 
 
 @story
+async def test_an_application_that_stalls_or_computes_is_not_accused_and_accuses_nobody() -> None:
+    async with Cluster() as cluster:
+        a, b, c = await cluster.start_all("a", "b", "c")
+        await b.join("room", "busy")
+        for process in (a, c):
+            await equals(partial(process.sees, "room"), {("b", "busy")})
+        for burn in (False, True):
+            stalled = asyncio.create_task(b.ask("stall", seconds=5.0, burn=burn))
+            while not stalled.done():
+                assert await a.sees("room") == await c.sees("room") == {("b", "busy")}
+                await asyncio.wait([stalled], timeout=0.2)
+            assert (await stalled > 0) is burn
+        for process in (a, b, c):
+            assert await process.ask("downs") == 0
+            assert (await process.ask("stats")).get("refuted", 0) == 0
+
+
+@story
 async def test_z06_a_member_behind_a_cut_is_listed_and_refused_not_lost() -> None:
     async with Cluster() as cluster:
         a, b, c = await cluster.start_all("a", "b", "c")
