@@ -14,10 +14,7 @@ from typing import Final
 
 from crdtpubsub.crdt.intervals import Runs, pairs
 
-__all__ = ["ALL", "PAGE_BIRTHS", "Births", "mix"]
-
-ALL: Final[Runs] = (1, 1 << 63)
-"""Every birth there can be."""
+__all__ = ["PAGE_BIRTHS", "Births", "mix"]
 
 PAGE_BIRTHS: Final = 256
 _SHIFT: Final = 8

@@ -72,6 +72,9 @@ class Due:
     expired: tuple[NodeId, ...]  # suspicions that ran out
 
 
+_NOTHING: Final = Due((), (), ())
+
+
 class Detector:
     """Probes in flight, suspicions, and how far this node may trust its own judgement."""
 
@@ -187,6 +190,8 @@ class Detector:
 
     def due(self, now: float) -> Due:
         """What is to be done at `now`; a failed probe is over with this answer."""
+        if now < self.next_deadline():
+            return _NOTHING
         self._deadline = None
         indirect: list[tuple[int, NodeId]] = []
         failed: list[NodeId] = []

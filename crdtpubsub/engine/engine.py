@@ -279,6 +279,8 @@ class Engine:
                 self._cluster.goodbye(sender, now)
             case _ if not held:
                 self.counters["from_stranger"] += 1
+            case msg.Deltas() | msg.Rows() | msg.Pull() | msg.Sums() | msg.Live():
+                self._replication.gossip_in(message, sender, now, gap_free=gap_free)
             case msg.Probe():
                 live.on_probe(message, sender, now)
             case msg.Ack():
@@ -297,8 +299,6 @@ class Engine:
                 self._replication.deliver(message, sender, late=late)
             case msg.Hello():
                 pass  # taken before
-            case msg.Deltas() | msg.Rows() | msg.Pull() | msg.Sums() | msg.Live():
-                self._replication.gossip_in(message, sender, now, gap_free=gap_free)
             case _:
                 assert_never(message)
 

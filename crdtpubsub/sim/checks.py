@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from crdtpubsub.crdt.births import ALL
 from crdtpubsub.crdt.intervals import Runs, pairs
 from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine.effects import Changed, Effect, Exited, PeerChanged, Send
@@ -24,6 +24,7 @@ __all__ = ["Checks", "Violation"]
 _FULL_EACH: Final = 97  # steps of a node between two recomputations of everything it holds
 
 _BIT: Final = (1).__lshift__
+_VALUES: Final = dict[str, int].values
 
 View = dict[NodeId, dict[tuple[str, str], int]]
 """What a node lists, as its Changed effects tell it: owner -> (channel, client) -> birth."""
@@ -253,7 +254,8 @@ class Checks:
 
     @staticmethod
     def _live(members: MemberSet, owner: NodeId) -> int:
-        return sum(map(_BIT, members.hold(owner).births.within(ALL)))  # no birth twice
+        channels = members.hold(owner).channels.values()
+        return sum(map(_BIT, chain.from_iterable(map(_VALUES, channels))))  # no birth twice
 
     def full(self, process: Process) -> None:
         """Recompute everything one node holds."""

@@ -114,8 +114,9 @@ class Ether:
             self._fly(Flight(link, link.peer, data), at)
 
     def _fly(self, flight: Flight, at: float) -> None:
-        self.at(at, self._arrive, self._count, flight)
-        flight.link.flights[self._count - 1] = flight
+        number = self._count
+        self.at(at, self._arrive, number, flight)
+        flight.link.flights[number] = flight
 
     def _arrive(self, number: int, flight: Flight) -> None:
         link, peer = flight.link, flight.peer

@@ -221,6 +221,8 @@ class Process:
         match effect:
             case Send():
                 pass  # in `perform`
+            case Changed():
+                self.changes.append(effect)
             case Connect(endpoint):
                 if endpoint not in self.links:
                     link = self.links[endpoint] = Link(
@@ -252,8 +254,6 @@ class Process:
                     self.delivered.append((client, publication.channel, publication.payload))
             case Exited():
                 self.exits.append(effect)
-            case Changed():
-                self.changes.append(effect)
             case Noted():
                 self.notes.append(effect)
             case Agreed():
