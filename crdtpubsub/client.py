@@ -148,8 +148,12 @@ class Subscription:
     async def _join(self) -> Self:
         if not self._joined:
             self._joined = True
-            for channel in self._channels:
-                await self.client.join(channel, meta=self._meta)
+            try:
+                for channel in self._channels:
+                    await self.client.join(channel, meta=self._meta)
+            except BaseException:  # bad metadata, say: its id is free again, and it is nowhere
+                await self.close()
+                raise
         return self
 
     def __await__(self) -> Generator[object, None, Self]:

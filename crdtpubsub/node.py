@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -109,27 +109,44 @@ class Node(Publisher):
         Raises:
             BindError: it cannot listen there. The node is closed.
             ConfigError: started before; a node runs once.
+            ClosedError: another task closed it meanwhile.
+
+        If cancelled, the node is closed.
         """
         if self._started:
             raise ConfigError(f"node {self.name} was started before; make a new Node")
         self._started = True
-        started = self._runtime.start()
+        runtime = self._runtime
+        runtime.start()
         try:
-            await asyncio.wrap_future(started)
+            await wait_until(runtime.bell, runtime.started)
         except asyncio.CancelledError:
             await self.close()
             raise
-        atexit.register(self._runtime.close)
+        if runtime.closed:
+            raise ClosedError(f"node {self.name} was closed while it started")
         return self
 
     async def close(self) -> None:
         """Say goodbye (peers drop our members at once), and stop. Idempotent; under a second.
 
-        Clients are closed: what is queued can still be read. A cancelled `close` still closes.
+        What is queued for slow peers is dropped after a quarter of a second. Clients
+        are closed; what is queued for them can still be read. From any thread and any event loop,
+        several at a time, also while the node starts. A cancelled `close` still closes.
+
+        A node that is not closed is closed at the exit of the process, and with a
+        `ResourceWarning` when the garbage collector finds it.
         """
-        atexit.unregister(self._runtime.close)
-        if self._started:
-            await asyncio.shield(asyncio.to_thread(self._runtime.close))
+        runtime = self._runtime
+        runtime.stop()
+        await wait_until(runtime.bell, runtime.ended)
+        runtime.close()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        runtime = getattr(self, "_runtime", None)  # not there if the arguments were refused
+        if runtime is not None and runtime.running:
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            runtime.stop()
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -52,8 +52,8 @@ async def wait_until(
     bell: Bell,
     holds: Callable[[], bool],
     *,
-    timeout_s: float | None,
-    complaint: Callable[[], str],
+    timeout_s: float | None = None,
+    complaint: Callable[[], str] = str,
     again_s: float | None = None,
     again: Callable[[], object] = lambda: None,
 ) -> None:

@@ -12,6 +12,7 @@ from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.core import LOGGED, Core, log
 from crdtpubsub.transport.base import Connected, Disconnected, FrameIn, Happening, Refused, Writable
 from crdtpubsub.wire.codec import Decoder
+from crdtpubsub.wire.messages import Goodbye
 
 __all__ = ["GOODBYE_S", "Loop"]
 
@@ -146,11 +147,12 @@ class Loop:
             size_bytes = 0
 
     def leave(self) -> None:
-        """Say goodbye and let what is queued leave, for a moment."""
+        """Say goodbye and let what is queued leave, for a moment; the rest is dropped."""
         self._handle(ev.SayGoodbye())
-        until = monotonic() + GOODBYE_S
-        while self.core.sender.ready and monotonic() < until:
-            self.core.sender.drain()
+        sender, until = self.core.sender, monotonic() + GOODBYE_S
+        while sender.ready and monotonic() < until:
+            sender.drain()
             for happening in self.core.transport.poll(0.01):
                 if isinstance(happening, Writable):
-                    self.core.sender.writable(happening.endpoint)
+                    sender.writable(happening.endpoint)
+        sender.say_last(sender.encoder.message(Goodbye()))

@@ -10,10 +10,8 @@ import contextlib
 import os
 import random
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from time import monotonic
 
 from crdtpubsub.config import Config
@@ -25,6 +23,7 @@ from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
+from crdtpubsub.runtime.living import began
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox, Message, Overflow
 from crdtpubsub.runtime.notices import NoticeBoard, refused_lagging, refused_no_link
@@ -35,8 +34,6 @@ from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
 __all__ = ["Runtime"]
 
 RECEIPTS_MAX = 4096
-
-_running: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
@@ -62,7 +59,8 @@ class Runtime:
         self._bind, self._seeds, self._advertise = bind, seeds, advertise
         self._tag = cluster_tag(cluster)
         self._thread: threading.Thread | None = None
-        self._started: Future[None] = Future()
+        self._failed: BaseException | None = None
+        self._ended = False
         self._listeners: list[Callable[[set[str] | None], None]] = []
         self._closing = False
         self._forked = False
@@ -71,24 +69,48 @@ class Runtime:
 
     # ---------------------------------------------------------------- life
 
-    def start(self) -> Future[None]:
-        """Bind and run in a thread of its own; the future tells when, or why not."""
-        self._started.set_running_or_notify_cancel()  # who waits may give up; it starts anyway
-        self._thread = threading.Thread(
-            target=self._run, name=f"crdtpubsub-{self.name}", daemon=True
-        )
-        self._thread.start()
-        return self._started
+    def start(self) -> None:
+        """Bind and run in a thread of its own; the bell rings when `started` is true."""
+        name = f"crdtpubsub-{self.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        began(self)
+        try:
+            self._thread.start()
+        except BaseException:  # no thread to be had, or an interrupt: then it sees this and ends
+            self._closing, self._thread = True, None
+            raise
+
+    def started(self) -> bool:
+        """Whether it runs. Raises, once, why it does not."""
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            raise error
+        return bool(self.endpoint)
+
+    def stop(self) -> None:
+        """Say goodbye, let the last frames leave, and end: soon; the bell rings when `ended`.
+
+        For any thread, and for finalizers. Idempotent.
+        """
+        if self.running:
+            self._closing = True
+            if self.endpoint:
+                self.core.transport.wake()
 
     def close(self) -> None:
-        """Say goodbye, let the last frames leave, stop. Blocks up to half a second. Idempotent."""
-        if self._forked or self._thread is None:
-            return
-        self._closing = True
-        if self._started.done() and self._started.exception() is None:
-            self.core.transport.wake()
-        if threading.current_thread() is not self._thread:
+        """The same, and wait for it: up to half a second."""
+        self.stop()
+        if self._thread is not None and not self._forked:
             self._thread.join()
+
+    def ended(self) -> bool:
+        """Whether nothing of it runs here any more."""
+        return self._forked or self._thread is None or self._ended
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started here and not told to end."""
+        return self._thread is not None and not self._closing and not self._forked
 
     @property
     def closed(self) -> bool:
@@ -297,14 +319,22 @@ class Runtime:
 
     def _run(self) -> None:
         try:
-            loop = self._open()
-        except BaseException as error:  # noqa: BLE001  (whatever it is, the starter must hear of it)
+            self._live()
+        except BaseException as error:  # noqa: BLE001  (see below)
+            if self.endpoint:
+                log.exception("node %s: it could not close its sockets", self.name)
+            else:
+                self._failed = error  # whatever it is, the starter must hear of it
+        finally:
             self._closing = True
             self.board.close()
-            self._started.set_exception(error)
-            return
-        _running.add(self)
-        self._started.set_result(None)
+            self._ended = True
+            self.bell.ring()
+
+    def _live(self) -> None:
+        loop = self._open()
+        core = self.core
+        self.bell.ring()
         try:
             while not self._closing:
                 loop.turn()
@@ -313,8 +343,6 @@ class Runtime:
             log.exception("node %s: its I/O thread failed; the node is closed", self.name)
         finally:
             self._closing = True
-            core = self.core
-            core.transport.close(GOODBYE_S)
             with core.lock:
                 for mailbox in core.mailboxes.values():
                     mailbox.closed = True
@@ -322,16 +350,18 @@ class Runtime:
                 core.pulse = True
             core.let_go(wake=False)
             core.tell_tallies(float("inf"))
-            self.board.close()
+            core.transport.close(GOODBYE_S)
 
     def _open(self) -> Loop:
         transport = ZmqTransport()
         try:
-            actual = transport.bind(self._bind)
+            return self._introduce(transport, transport.bind(self._bind))
         except BaseException:
             transport.close()
             raise
-        endpoint = self._advertise or actual
+
+    def _introduce(self, transport: ZmqTransport, bound: str) -> Loop:
+        endpoint = self._advertise or bound
         engine = Engine(
             self.id,
             name=self.name,
@@ -350,11 +380,3 @@ class Runtime:
         self.core.board = self.board
         self.endpoint = endpoint
         return Loop(self.core, Decoder(self._tag))
-
-
-def _forget_in_child() -> None:
-    for runtime in list(_running):
-        runtime.forked()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)

@@ -192,6 +192,15 @@ class Sender:
                             emptied.append(endpoint)
         return emptied
 
+    def say_last(self, record: bytes) -> None:
+        """Where something is still queued, `record` goes out in its place, if anything can."""
+        with self.lock:
+            for endpoint, line in self._lines.items():
+                if line.outbox.queued_bytes and line.outbox.life is not None:
+                    line.outbox.greet(line.outbox.life, record)
+                    self._ready.add(endpoint)
+        self.drain()
+
     def _drain_line(self, endpoint: str, line: _Line) -> bool:
         """Whether the line is done for now: empty, or blocked."""
         for _ in range(FRAMES_PER_TURN):

@@ -6,12 +6,13 @@ import asyncio
 import gc
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable
 
 import pytest
 
-from crdtpubsub import BindError, ClosedError, ConfigError, ForkedError, Node
+from crdtpubsub import BindError, ClosedError, ConfigError, ForkedError, Node, PayloadError
 from tests.api.helpers import WAIT_S, at_once, held, message, nodes, story, until
 
 pytestmark = pytest.mark.net
@@ -173,6 +174,79 @@ async def test_a_close_that_was_cancelled_closes() -> None:
     closing.cancel()
     await asyncio.gather(closing, return_exceptions=True)
     await until(lambda: "closed" in repr(node))
+
+
+@story
+async def test_twenty_who_close_at_a_time_and_from_other_threads() -> None:
+    node = await Node().start()
+    async with asyncio.timeout(WAIT_S):
+        here = [node.close() for _ in range(10)]
+        there = [asyncio.to_thread(asyncio.run, node.close()) for _ in range(10)]
+        await asyncio.gather(*here, *there)
+    assert held()[0] == []
+
+
+@pytest.mark.parametrize("after", range(3))
+@story
+async def test_a_close_while_it_starts(after: int) -> None:
+    node = Node()
+    starting = asyncio.create_task(node.start())
+    for _ in range(after):
+        await asyncio.sleep(0)
+    await node.close()
+    if after:
+        with pytest.raises(ClosedError, match="while it started"):
+            await starting
+    else:
+        await starting  # it was not begun: nothing was there to close
+        await node.close()
+    assert held()[0] == []
+
+
+@story
+async def test_close_under_load_takes_under_a_second_and_the_others_hear_of_it() -> None:
+    """One peer takes nothing; what is queued for it is dropped, and the goodbye goes before."""
+    async with nodes(3) as (node, stalls, reads):
+        for other in (stalls, reads):
+            await other.client("c", max_pending_bytes=2**30).join("room")
+        await node.wait_for("room", 2, timeout=WAIT_S)
+        with stalls._runtime.core.lock:
+            for _ in range(1000):
+                await node.publish("room", b"x" * 65536)
+            began_s = time.monotonic()
+            await node.close()
+            took_s = time.monotonic() - began_s
+            await until(lambda: [p.name for p in reads.peers()] == ["n1"])
+        print(f"close took {1000 * took_s:.0f} ms")
+        assert took_s < 1.0
+        await until(lambda: [p.name for p in stalls.peers()] == ["n2"])
+
+
+@story
+async def test_a_node_that_nobody_closed_is_closed_with_a_warning() -> None:
+    async with Node() as witness:
+        node = await Node(seeds=[witness.endpoint]).start()
+        await node.client("c").join("room")
+        await witness.wait_for("room", timeout=WAIT_S)
+        held_by = [node]
+        del node
+        with pytest.warns(ResourceWarning, match="unclosed Node"):
+            held_by.clear()
+        await until(lambda: not witness.count("room"))
+        await until(lambda: len(held()[0]) == 1 + 1)  # and its little thread for handshakes
+
+
+@story
+async def test_a_subscription_that_could_not_join_leaves_its_name_free() -> None:
+    async with Node() as node:
+        with pytest.raises(PayloadError):
+            await node.subscribe("room", id="s", meta=object())
+        with pytest.raises(PayloadError):
+            async with node.subscribe("room", id="s", meta=object()):
+                pass
+        assert node.count("room") == 0
+        await node.subscribe("room", id="s")
+        assert [m.id for m in node.members("room")] == ["s"]
 
 
 @story

@@ -252,7 +252,7 @@ async def test_a_getter_whose_loop_was_closed_loses_nothing() -> None:
         def wait_and_go() -> None:
             loop = asyncio.new_event_loop()
             getting: Any = loop.create_task(client.get())
-            loop.run_until_complete(asyncio.sleep(0.01))
+            loop.run_until_complete(until(lambda: len(client._mailbox.bell) == 1))
             getting._log_destroy_pending = False
             loop.close()
 
