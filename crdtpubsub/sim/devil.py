@@ -208,9 +208,9 @@ class Devil:
             return False
         i = self.some()
         self.world.lag(i, self.dice.choice([p.index for p in self.world.running() if p.index != i]))
+        if self.dice.random() < 0.8:
+            self._join_anew(i, 35)  # more than the outbox holds
         self.world.later(self._lasting(), self.world.unlag)
-        if self.dice.random() < 0.7:
-            self._join_anew(i, 30)
         return True
 
     def _scope(self) -> bool:
