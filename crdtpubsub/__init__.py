@@ -18,6 +18,8 @@ from crdtpubsub.node import Node
 from crdtpubsub.runtime import Exit, Message, Outcome, Receipt
 from crdtpubsub.runtime.notices import (
     Claimed,
+    Gap,
+    Lost,
     Missed,
     Notice,
     PeerDown,
@@ -41,7 +43,9 @@ __all__ = [
     "Events",
     "Exit",
     "ForkedError",
+    "Gap",
     "InvalidNameError",
+    "Lost",
     "Member",
     "Message",
     "Missed",

@@ -176,6 +176,7 @@ headers = st.builds(
     st.one_of(st.just(ANYBODY), lives),
     u32s,
     u64s,
+    u64s,
 )
 
 frames = st.builds(Frame, headers, st.lists(messages, max_size=20).map(tuple))

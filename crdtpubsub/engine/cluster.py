@@ -23,7 +23,8 @@ from crdtpubsub.engine.effects import (
     PeerChanged,
     Send,
 )
-from crdtpubsub.engine.peers import AddressBook, Candidate, Inbound, Link, Peer, PeerState, Sign
+from crdtpubsub.engine.inbound import Inbound
+from crdtpubsub.engine.peers import AddressBook, Candidate, Link, Peer, PeerState, Sign
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Accuse, Fact, Facts, Message, Opinion
 

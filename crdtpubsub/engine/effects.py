@@ -19,6 +19,7 @@ __all__ = [
     "Disconnect",
     "Effect",
     "Exited",
+    "Gap",
     "Greet",
     "Noted",
     "PeerChanged",
@@ -159,6 +160,14 @@ class PeerChanged:
 
 
 @light
+class Gap:
+    """So many publications of `node`, sent to me, are lost on the way. Exact; each told once."""
+
+    node: NodeId
+    publications: int
+
+
+@light
 class Noted:
     """Something an operator may want to know; logged, rate-limited, by the driver."""
 
@@ -180,5 +189,6 @@ Effect = (
     | Exited
     | Changed
     | PeerChanged
+    | Gap
     | Noted
 )

@@ -14,7 +14,7 @@ from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.dice import Dice
-from crdtpubsub.engine.effects import Effect
+from crdtpubsub.engine.effects import Effect, Gap
 from crdtpubsub.engine.introduction import Introduction
 from crdtpubsub.engine.liveness import Liveness
 from crdtpubsub.engine.peers import Peer
@@ -135,6 +135,7 @@ class Engine:
             self._introduction.next_deadline(),
             self._liveness.next_deadline(),
             self._replication.next_deadline(),
+            self._cluster.inbound.next_due(),
         )
 
     def pending(self, scope: str) -> bool:
@@ -249,11 +250,34 @@ class Engine:
                 self._introduction.hello(message, sender, now)
             elif header.to != ANYBODY:
                 self._message(message, sender, now, late=late, gap_free=not gap and not late)
-        told = header.to != ANYBODY and not late
-        if told and cluster.inbound.must_tell(sender, size_bytes):
-            cluster.send([sender], msg.Taken(header.link, header.seq))
+        if header.to != ANYBODY and not late:
+            self._account(frame, size_bytes, now)
         if gap and header.seq > 0:
             self._replication.gap(sender)
+
+    def _account(self, frame: Frame, size_bytes: int, now: float) -> None:
+        """What of the sender's was taken, and what is missing."""
+        header, cluster = frame.header, self._cluster
+        sender, inbound = header.sender, cluster.inbound
+        held = sender in cluster.peers
+        here = sum([type(message) is msg.Publication for message in frame.messages])
+        lost = inbound.account(sender, header.published, here, frame.part)
+        if held:
+            self.counters["publications_received"] += here
+        else:
+            lost += here  # from a stranger: nobody got them
+        if lost:
+            self.counters["publications_lost"] += lost
+            cluster.out.append(Gap(sender, lost))
+        if inbound.must_tell(sender, size_bytes):
+            cluster.send([sender], msg.Taken(header.link, header.seq))
+        elif here and held:
+            inbound.owe(sender, now)
+
+    def _tell_taken(self, now: float) -> None:
+        for sender in self._cluster.inbound.due(now):
+            if (taken := self._cluster.inbound.taken(sender)) is not None:
+                self._cluster.send([sender], msg.Taken(*taken))
 
     def _correct(self, sender: NodeId, now: float) -> None:
         """Somebody takes me for the life that was here before."""
@@ -323,3 +347,4 @@ class Engine:
         self._introduction.tick(now)
         self._liveness.tick(now)
         self._replication.tick(now)
+        self._tell_taken(now)

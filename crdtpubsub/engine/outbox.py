@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Ack, Probe, ProbeFor, RelayedAck, Taken
 
-__all__ = ["URGENT", "Outbox"]
+__all__ = ["URGENT", "Outbox", "Sent"]
 
 URGENT: Final = (Probe, Ack, ProbeFor, RelayedAck, Taken)
 """What says that somebody lives. It stands for itself, so its place among others is free."""
+
+
+class Sent:
+    """Publications that went out, of all links: so many to each life, and what came of them.
+
+    Frames say the count for their life, so it goes on from one link to the next. Of too many
+    lives the one that was sent nothing for longest is forgotten, and counted anew if it returns.
+    """
+
+    LIVES_MAX: Final = 1024
+
+    __slots__ = ("_to", "acknowledged", "on_loss", "publications", "unknown", "unsent")
+
+    def __init__(self) -> None:
+        self.on_loss: Callable[[NodeId, int, int], object] = lambda _life, _unsent, _unknown: None
+        self.publications = 0
+        self.acknowledged = 0
+        self.unknown = 0  # on their way when the link broke: they may have arrived
+        self.unsent = 0  # still queued when the link broke
+        self._to: dict[NodeId, int] = {}
+
+    def to(self, life: NodeId) -> int:
+        """How many went out to `life`."""
+        return self._to.get(life, 0)
+
+    def add(self, life: NodeId, publications: int) -> None:
+        """More go out to it now."""
+        self.publications += publications
+        self._to[life] = self._to.pop(life, 0) + publications  # in order of use
+        if len(self._to) > self.LIVES_MAX:
+            del self._to[next(iter(self._to))]
+
+    def lose(self, life: NodeId, *, unsent: int, unknown: int) -> None:
+        """A link to it broke."""
+        self.unsent += unsent
+        self.unknown += unknown
+        self.on_loss(life, unsent, unknown)
 
 
 class Outbox:
@@ -31,14 +69,19 @@ class Outbox:
         "dropped_gossip",
         "dropped_publications",
         "in_flight_bytes",
+        "in_flight_publications",
         "lagging",
         "life",
         "link",
         "queued_bytes",
+        "sent",
         "seq",
     )
 
-    def __init__(self, bytes_max: int, credit_bytes: int) -> None:
+    def __init__(self, bytes_max: int, credit_bytes: int, sent: Sent | None = None) -> None:
+        """`sent`: shared by all outboxes of a node."""
+        self.sent = sent or Sent()
+        self.in_flight_publications = 0
         self.bytes_max = bytes_max
         self.credit_bytes = credit_bytes
         self.in_flight_bytes = 0
@@ -52,7 +95,8 @@ class Outbox:
         self._greetings: deque[tuple[NodeId, bytes]] = deque(maxlen=16)
         self._urgent: deque[bytes] = deque(maxlen=1024)
         self._records: deque[tuple[bytes, bool]] = deque()
-        self._unacked: deque[tuple[int, int]] = deque()  # (seq, bytes) of what is in flight
+        # (seq, bytes, publications) of each frame in flight
+        self._unacked: deque[tuple[int, int, int]] = deque()
 
     def __bool__(self) -> bool:
         """Whether a frame may be drawn now."""
@@ -74,10 +118,11 @@ class Outbox:
         """Address the frames to `life`; what was queued for another one is dropped."""
         if life != self.life:
             self._drop_records()
+            self._unacked = deque((seq, size, 0) for seq, size, _ in self._unacked)
             self.life = life
 
     def clear(self) -> None:
-        """The link broke: what is queued is lost, and counted."""
+        """The link broke: what is queued or unacknowledged is lost, or may be, and counted."""
         self._greetings.clear()
         self._drop_records()
         self._unacked.clear()
@@ -115,34 +160,41 @@ class Outbox:
         self.queued_bytes += len(record)
         return True
 
-    def draw(self, frame_bytes: int, records_max: int = 4096) -> tuple[NodeId, list[bytes]] | None:
-        """The records of the next frame and whom they are for; None if nothing may go.
+    def draw(
+        self, frame_bytes: int, records_max: int = 4096
+    ) -> tuple[NodeId, list[bytes], int] | None:
+        """The next frame: whom it is for, its records, and the publications sent before it.
 
-        The driver keeps a drawn frame until its transport takes it; `number()` gives its
-        place in the link.
+        None if nothing may go. The driver keeps a drawn frame until its transport takes it;
+        `number()` gives its place in the link.
         """
         if self._greetings:
             to, record = self._greetings.popleft()
-            return to, [record]
+            return to, [record], self.sent.to(to)
         if self.life is None or not (self._urgent or self._records):
             return None
         records = list(self._urgent)
         self._urgent.clear()
-        size = 0
+        size = publications = 0
         while self._records and self._credit and len(records) < records_max:
-            record, _ = self._records[0]
+            record, publication = self._records[0]
             if records and size + len(record) > frame_bytes:
                 break
             self._records.popleft()
             records.append(record)
             size += len(record)
+            publications += publication
         if not records:
             return None
+        before = self.sent.to(self.life)
         self.queued_bytes -= size
         if size:  # its number is the one `number()` gives next
-            self._unacked.append((self.seq, size))
+            self._unacked.append((self.seq, size, publications))
             self.in_flight_bytes += size
-        return self.life, records
+        if publications:
+            self.in_flight_publications += publications
+            self.sent.add(self.life, publications)
+        return self.life, records, before
 
     def number(self) -> int:
         """The sequence number of the frame that goes out now."""
@@ -155,7 +207,10 @@ class Outbox:
         if link != self.link:
             return
         while self._unacked and self._unacked[0][0] <= seq:
-            self.in_flight_bytes -= self._unacked.popleft()[1]
+            _, size, publications = self._unacked.popleft()
+            self.in_flight_bytes -= size
+            self.in_flight_publications -= publications
+            self.sent.acknowledged += publications
 
     def recount(self) -> None:
         """What is queued, counted anew: an interrupt may have come between the two."""
@@ -169,10 +224,11 @@ class Outbox:
 
     def _drop_records(self) -> None:
         self._urgent.clear()
-        for _, publication in self._records:
-            if publication:
-                self.dropped_publications += 1
-            else:
-                self.dropped_gossip += 1
+        unsent = sum([publication for _, publication in self._records])
+        self.dropped_publications += unsent
+        self.dropped_gossip += len(self._records) - unsent
         self._records.clear()
         self.queued_bytes = 0
+        unknown, self.in_flight_publications = self.in_flight_publications, 0
+        if self.life is not None and (unsent or unknown):
+            self.sent.lose(self.life, unsent=unsent, unknown=unknown)

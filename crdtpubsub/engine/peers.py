@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -14,7 +14,6 @@ __all__ = [
     "TRANSITIONS",
     "AddressBook",
     "Candidate",
-    "Inbound",
     "Link",
     "Peer",
     "PeerState",
@@ -144,83 +143,6 @@ class Candidate:
     said_by: NodeId | None
     probe_at: float
     silences: int = 0
-
-
-STRANGERS_MAX: Final = 1024
-"""Places kept of senders that may never be held; of too many the oldest are forgotten."""
-
-TELL_BYTES: Final = 64 * 1024
-"""A peer is told what was taken after so many bytes: a fraction of any link's credit."""
-
-
-class Inbound:
-    """Where each sender's links stand: gaps and late frames are seen here."""
-
-    __slots__ = ("_greeted", "_last", "_untold")
-
-    def __init__(self) -> None:
-        self._untold: dict[NodeId, int] = {}  # bytes since the last Taken
-        self._last: dict[NodeId, tuple[int, int, bool]] = {}
-        self._greeted: dict[NodeId, tuple[int, int]] = {}  # a link not yet in use: link, next seq
-
-    def __len__(self) -> int:
-        return len(self._last.keys() | self._greeted.keys() | self._untold.keys())
-
-    def taken(self, sender: NodeId) -> tuple[int, int] | None:
-        """The link in use and the last sequence number on it, to tell the sender again."""
-        link, expected, _ = self._last.get(sender, (-1, 0, False))
-        return (link, expected - 1) if expected else None
-
-    def forget_strangers(self, held: Container[NodeId]) -> None:
-        """Keep the tables small, whatever claims to be a sender."""
-        for table in (self._last, self._greeted, self._untold):
-            strangers = [life for life in table if life not in held]
-            for life in strangers[: max(len(strangers) - STRANGERS_MAX, 0)]:
-                del table[life]
-
-    def greeted(self, sender: NodeId, link: int, seq: int) -> bool:
-        """A HELLO, to whoever listens; whether something was lost before it.
-
-        A link that carried nothing else does not end an older one: it may be a second dial, of
-        a seed's other name, which is dropped as soon as it is known to be me.
-        """
-        current, _, _ = self._last.get(sender, (-1, 0, False))
-        if link <= current:
-            return self.place(sender, link, seq, 0)[1]
-        if link >= self._greeted.get(sender, (-1, 0))[0]:
-            self._greeted[sender] = (link, seq + 1)
-        return False
-
-    def forget(self, sender: NodeId) -> None:
-        """The life is gone."""
-        self._last.pop(sender, None)
-        self._untold.pop(sender, None)
-        self._greeted.pop(sender, None)
-
-    def must_tell(self, sender: NodeId, size_bytes: int) -> bool:
-        """Whether so much was taken from `sender` that it is to be told."""
-        untold = self._untold.get(sender, 0) + size_bytes
-        told = untold >= TELL_BYTES
-        self._untold[sender] = 0 if told else untold
-        return told
-
-    def place(self, sender: NodeId, link: int, seq: int, part: int) -> tuple[bool, bool]:
-        """`(late, gap)` for a frame: from an older link or a past place; after something lost."""
-        current, expected, was_late = self._last.get(sender, (-1, 0, False))
-        if part:
-            return was_late, False
-        late = link < current or (link == current and seq < expected)
-        if late:
-            self._last[sender] = (current, expected, True)
-            return True, False
-        if link != current:
-            greeted_link, after = self._greeted.get(sender, (-1, 0))
-            expected = after if greeted_link == link else 0
-            if greeted_link <= link:
-                self._greeted.pop(sender, None)
-        gap = seq != expected
-        self._last[sender] = (link, seq + 1, False)
-        return False, gap
 
 
 class AddressBook:

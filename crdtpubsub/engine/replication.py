@@ -343,7 +343,7 @@ class Replication:
         """A publication for clients of mine."""
         state = self.scopes.get(publication.scope)
         if late or state is None:
-            self.cluster.counters["publications_late"] += late
+            self.cluster.counters["publications_late" if late else "publications_nobody"] += 1
             return
         exclude = publication.exclude
         but = exclude[1] if exclude is not None and exclude[0] == self.me else None

@@ -64,6 +64,7 @@ class Core:
         self.lock = lock
         self.config = config
         self.name = engine.fact.name
+        sender.sent.on_loss = self._lost
         self.counters: Counter[str] = Counter()
         self.mailboxes: dict[str, Mailbox] = {}
         self.dials: list[ef.Connect | ef.Redial | ef.Disconnect] = []  # for the I/O thread
@@ -125,11 +126,19 @@ class Core:
                     sender.shut(effect.endpoint)
                 case ef.Agreed():
                     self.pulse = True
+                case ef.Gap():
+                    self.tallies.add(notices.gap, effect.node, effect.publications)
                 case ef.PeerChanged() | ef.Noted():
                     self.pulse = True
                     self.notes.append(effect)
                     if isinstance(effect, ef.Noted) and effect.what in _CLAIMS:
                         self.tallies.add(notices.claimed, effect.whom, 1, effect.about)
+
+    def _lost(self, life: NodeId, unsent: int, unknown: int) -> None:
+        if unsent:
+            self.tallies.add(notices.lost_unsent, life, unsent)
+        if unknown:
+            self.tallies.add(notices.lost_unknown, life, unknown)
 
     def _put_gossip(self, endpoint: str, record: bytes) -> None:
         if self.sender.put(endpoint, record, publication=False):

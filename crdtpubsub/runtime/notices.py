@@ -19,6 +19,8 @@ from crdtpubsub.runtime.bell import Bell
 __all__ = [
     "Claimed",
     "Feed",
+    "Gap",
+    "Lost",
     "Missed",
     "Notice",
     "NoticeBoard",
@@ -126,6 +128,40 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Publications for this node were lost on their way here.
+
+    Attributes:
+        node: who sent them.
+        publications: how many since the last notice of it. Exact, and told as soon as any later
+            frame of that node comes: what it sent is what was taken here and what gaps tell.
+
+    Do: fetch anew what they would have said, or publish with `confirm=`.
+    """
+
+    node: NodeId
+    publications: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A link broke before publications of this node were acknowledged.
+
+    Attributes:
+        node: whom they were for.
+        publications: how many since the last notice of it.
+        reason: `unsent` (they were still queued here; exact) or `unknown` (they were on their
+            way, and may have arrived: never fewer than were lost).
+
+    Do: say again what matters, or publish with `confirm=`.
+    """
+
+    node: NodeId
+    publications: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlowConsumer:
     """A client of this node reads more slowly than it is sent to: its full queue lost messages.
 
@@ -150,7 +186,18 @@ class Missed:
     notices: int
 
 
-Notice = PeerUp | PeerDown | PeerLeft | Unanswered | Claimed | Refused | SlowConsumer | Missed
+Notice = (
+    PeerUp
+    | PeerDown
+    | PeerLeft
+    | Unanswered
+    | Claimed
+    | Refused
+    | Gap
+    | Lost
+    | SlowConsumer
+    | Missed
+)
 """Everything a node tells its operator; see each of them for what to do."""
 
 
@@ -281,3 +328,18 @@ def refused_no_link(node: str, publications: int, _about: str) -> Notice:
 def refused_lagging(node: str, publications: int, _about: str) -> Notice:
     """For `Tallies`."""
     return Refused(NodeId(node), publications, "lagging")
+
+
+def gap(node: str, publications: int, _about: str) -> Notice:
+    """For `Tallies`."""
+    return Gap(NodeId(node), publications)
+
+
+def lost_unsent(node: str, publications: int, _about: str) -> Notice:
+    """For `Tallies`."""
+    return Lost(NodeId(node), publications, "unsent")
+
+
+def lost_unknown(node: str, publications: int, _about: str) -> Notice:
+    """For `Tallies`."""
+    return Lost(NodeId(node), publications, "unknown")

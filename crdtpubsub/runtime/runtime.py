@@ -309,6 +309,11 @@ class Runtime:
             counters["dropped_publications"] += publications
             counters["dropped_gossip"] += gossip
             counters["publications"] = self._published
+            sent = self.core.sender.sent
+            counters["publications_sent"] = sent.publications
+            counters["publications_acknowledged"] = sent.acknowledged
+            counters["publications_unacknowledged"] = sent.unknown
+            counters["publications_unsent"] = sent.unsent
             counters["outbox_bytes"] = self.core.sender.queued_bytes()
             mailboxes = self.core.mailboxes.values()
             counters["mailbox_dropped"] += sum(m.dropped for m in mailboxes)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from time import monotonic
 
 from crdtpubsub.config import Config
-from crdtpubsub.engine.outbox import Outbox
+from crdtpubsub.engine.outbox import Outbox, Sent
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.transport.base import Transport
@@ -63,6 +63,7 @@ class Sender:
     cluster: bytes
     me: NodeId
     encoder: Encoder
+    sent: Sent = field(default_factory=Sent)
     drained_records: int = 0  # in the last drain
     _lines: dict[str, _Line] = field(default_factory=dict)
     _ready: set[str] = field(default_factory=set)
@@ -75,9 +76,10 @@ class Sender:
 
     def open(self, endpoint: str) -> None:
         """A link is dialled."""
-        self._lines.setdefault(
-            endpoint, _Line(Outbox(self.config.outbox_bytes_max, self.config.link_credit_bytes))
-        )
+        config = self.config
+        if endpoint not in self._lines:
+            outbox = Outbox(config.outbox_bytes_max, config.link_credit_bytes, self.sent)
+            self._lines[endpoint] = _Line(outbox)
 
     def shut(self, endpoint: str) -> Outbox | None:
         """A link is dropped; what was queued is lost and counted."""
@@ -209,9 +211,10 @@ class Sender:
                     drawn = line.outbox.draw(self.config.frame_bytes)
                     if drawn is None:
                         return True
-                    to, records = drawn
+                    to, records, published = drawn
+                    outbox = line.outbox
                     header = Header(
-                        self.cluster, self.me, to, line.outbox.link, line.outbox.number()
+                        self.cluster, self.me, to, outbox.link, outbox.number(), published
                     )
                 line.parked = frame(self.encoder.header(header), records)
                 self.drained_records += len(records)

@@ -16,6 +16,7 @@ from crdtpubsub.engine.effects import (
     Disconnect,
     Effect,
     Exited,
+    Gap,
     Greet,
     Noted,
     PeerChanged,
@@ -25,7 +26,7 @@ from crdtpubsub.engine.effects import (
 )
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.events import Event, LinkDrained, LinkLagging, Received, Tick
-from crdtpubsub.engine.outbox import URGENT, Outbox
+from crdtpubsub.engine.outbox import URGENT, Outbox, Sent
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import WireError
 from crdtpubsub.names import NodeId
@@ -90,6 +91,8 @@ class Process:
         self.links: dict[str, Link] = {}
         self.answered: set[NodeId] = set()  # lives that answered a frame of mine, or were relayed
         self.delivered: list[tuple[str, str, bytes]] = []  # (client, channel, payload)
+        self.publications = Sent()
+        self.gaps: dict[NodeId, int] = {}  # publications of others that never came
         self.exits: list[Exited] = []
         self.changes: list[Changed] = []
         self.notes: list[Noted] = []
@@ -226,7 +229,9 @@ class Process:
             case Connect(endpoint):
                 if endpoint not in self.links:
                     link = self.links[endpoint] = Link(
-                        self, endpoint, Outbox(_OUTBOX_BYTES, self.config.link_credit_bytes)
+                        self,
+                        endpoint,
+                        Outbox(_OUTBOX_BYTES, self.config.link_credit_bytes, self.publications),
                     )
                     self.world.dial_later(link, _TURN_S)
             case Redial(endpoint):
@@ -254,6 +259,8 @@ class Process:
                     self.delivered.append((client, publication.channel, publication.payload))
             case Exited():
                 self.exits.append(effect)
+            case Gap(node, publications):
+                self.gaps[node] = self.gaps.get(node, 0) + publications
             case Noted():
                 self.notes.append(effect)
             case Agreed():
@@ -298,8 +305,8 @@ class Process:
             return
         outbox = link.outbox
         while (drawn := outbox.draw(self.config.frame_bytes)) is not None:
-            to, records = drawn
-            header = Header(CLUSTER, self.node, to, outbox.link, outbox.number())
+            to, records, published = drawn
+            header = Header(CLUSTER, self.node, to, outbox.link, outbox.number(), published)
             data = frame(self._encoder.header(header), records)
             self.bytes_sent += len(data)
             self.frames_sent += 1

@@ -26,7 +26,7 @@ __all__ = [
 WIRE_VERSION: Final = 1
 
 _MAGIC: Final = b"\xc5p"
-_HEADER: Final = Struct(">2sBB8s16s16sIQ")
+_HEADER: Final = Struct(">2sBB8s16s16sIQQ")
 HEADER_BYTES: Final = _HEADER.size
 NOBODY: Final = bytes(16)
 
@@ -51,6 +51,7 @@ def pack_header(header: Header) -> bytes:
         bytes.fromhex(header.to),
         header.link,
         header.seq,
+        header.published,
     )
 
 
@@ -75,7 +76,7 @@ def unpack_header(data: bytes | memoryview) -> Header:
         refuse(f"{size} bytes are no header", reason="header")
     if size > FRAME_BYTES_MAX:
         refuse(f"{size} bytes; a frame has at most {FRAME_BYTES_MAX}", reason="header")
-    magic, version, flags, cluster, sender, to, link, seq = _HEADER.unpack_from(data)
+    magic, version, flags, cluster, sender, to, link, seq, published = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         refuse("no magic at the start", reason="header")
     if version != WIRE_VERSION:
@@ -84,4 +85,4 @@ def unpack_header(data: bytes | memoryview) -> Header:
         refuse(f"flags {flags:#x} are not known", reason="header")
     if sender == NOBODY:
         refuse("the sender is nobody", reason="header")
-    return Header(cluster, life_of(sender), life_of(to), link, seq)
+    return Header(cluster, life_of(sender), life_of(to), link, seq, published)

@@ -56,6 +56,7 @@ class Header:
     to: NodeId  # a life, or ANYBODY in a HELLO
     link: int  # rises with every connection this sender makes to anybody
     seq: int  # 0, 1, 2, ... on that link
+    published: int = 0  # unconfirmed publications to that life ahead of this frame, on any link
 
 
 @light

@@ -11,7 +11,7 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.antientropy import SEGMENTS_MAX, AntiEntropy, segment_count, segments
 from crdtpubsub.engine.engine import Engine
-from crdtpubsub.engine.peers import STRANGERS_MAX, Inbound
+from crdtpubsub.engine.inbound import STRANGERS_MAX, Inbound
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.wire import messages as msg
 from crdtpubsub.wire.messages import ANYBODY, Fact, Frame, Header
@@ -25,9 +25,15 @@ def engine() -> Engine:
 
 
 def said(
-    by: NodeId, message: msg.Message, *, link: int = 1, seq: int = 0, to: NodeId = ME
+    by: NodeId,
+    message: msg.Message,
+    *,
+    link: int = 1,
+    seq: int = 0,
+    to: NodeId = ME,
+    published: int = 0,
 ) -> ev.Received:
-    return ev.Received(Frame(Header(b"", by, to, link, seq), (message,)), 100)
+    return ev.Received(Frame(Header(b"", by, to, link, seq, published), (message,)), 100)
 
 
 def fact_of(life: NodeId, endpoint: str) -> Fact:

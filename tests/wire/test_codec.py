@@ -64,7 +64,7 @@ from tests.strategies import frames, headers, messages, messages_by_kind
 GOLDEN = Path(__file__).with_name("golden.json")
 CLUSTER = cluster_tag("test")
 A, B = NodeId("0a" * 16), NodeId("0b" * 16)
-HEADER = Header(CLUSTER, A, B, 7, 2**40)
+HEADER = Header(CLUSTER, A, B, 7, 2**40, 2**33)
 FACT = Fact(A, "web-1", "tcp://10.0.0.1:5555", 3, ("default", "jobs"))
 DELTA = Delta(
     A, (1, 4, 6, 9), {"prices": {"": 1, "ann": 2}, "größe": {"bob": 7}}, {7: (2, "g", b"\xc0")}
