@@ -116,18 +116,21 @@ class MemberSet:
 
     def size(self, owner: NodeId) -> int:
         """How many entries of `owner` are live here, declarations included."""
-        held = self._owners.get(owner)
-        return 0 if held is None else len(held.births)
+        return self.tally(owner)[1]
 
     def sum(self, owner: NodeId) -> int:
         """The order-free 64-bit sum over the live `(birth, version)` of `owner`."""
-        held = self._owners.get(owner)
-        return 0 if held is None else held.births.sum
+        return self.tally(owner)[2]
 
     def tallies(self) -> Iterator[tuple[NodeId, Runs, int]]:
         """`(owner, seen, sum)` of every life held: who changed says another one."""
         for owner, held in self._owners.items():
             yield owner, held.seen, held.births.sum
+
+    def tally(self, owner: NodeId) -> tuple[Runs, int, int]:
+        """`(seen, size, sum)` of one owner."""
+        held = self._owners.get(owner)
+        return (EMPTY, 0, 0) if held is None else (held.seen, len(held.births), held.births.sum)
 
     def sum_within(self, owner: NodeId, runs: Runs) -> int:
         """The same over the live births inside `runs`."""

@@ -154,8 +154,7 @@ class AntiEntropy:
 
     def row(self, owner: NodeId) -> Row:
         """One owner in a nutshell."""
-        m = self.members
-        runs, count, total = m.seen(owner), m.size(owner), m.sum(owner)
+        runs, count, total = self.members.tally(owner)
         row = self._rows.get(owner)
         if row is None or row.runs != runs or row.count != count or row.sum != total:
             row = self._rows[owner] = Row(owner, runs, count, total)

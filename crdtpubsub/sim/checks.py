@@ -155,7 +155,10 @@ class Checks:
         node = process.node
         ghosts = False
         for effect in effects:
-            if isinstance(effect, Changed):
+            if isinstance(effect, Send):  # most of them
+                if isinstance(effect.message, Rows):
+                    self._rows_said(process, effect.message)
+            elif isinstance(effect, Changed):
                 if effect.scope in self.scopes[node]:
                     self._changed(process, effect)
                     ghosts = True
@@ -170,8 +173,6 @@ class Checks:
                 ghosts = True
                 if (wrong := self.suspicions.changed(process, effect)) is not None:
                     self.fail(wrong)
-            elif isinstance(effect, Send) and isinstance(effect.message, Rows):
-                self._rows_said(process, effect.message)
         for scope in self.scopes[node]:
             if writes or ghosts:
                 self._over_claims(process, scope)
