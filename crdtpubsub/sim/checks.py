@@ -222,14 +222,15 @@ class Checks:
                     f"node {process.index} lists members of {owner[:6]}, which never answered"
                 )
 
-    def _over_claims(self, process: Process, scope: str) -> None:
+    def _over_claims(self, process: Process, scope: str, *, every: bool = False) -> None:
+        """Look at the owners that changed, or at every one."""
         members = process.engine.set_of(scope)
         marks = self._marks[scope, process.node]
         held = 0
         for owner, runs, total in members.tallies():
             held += 1
             mark = marks.get(owner)
-            if mark is not None and mark[0] == runs and mark[1] == total:
+            if mark is not None and mark[0] == runs and mark[1] == total and not every:
                 continue
             marks[owner] = (runs, total)
             seen = _mask(runs)
@@ -265,6 +266,7 @@ class Checks:
                 process.engine.set_of(scope).check()
             except AssertionError as error:
                 self.fail(f"node {process.index}, scope {scope}: {error}")
+            self._over_claims(process, scope, every=True)
             view = self.listed[scope, process.node]
             told_of: dict[str, list[tuple[NodeId, str, int]]] = {}
             for owner, members in view.items():

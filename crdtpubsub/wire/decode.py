@@ -47,6 +47,9 @@ class Bodies:
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[tuple[Message, ...], int]] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def read(self, body: bytes) -> tuple[tuple[Message, ...], int]:
         """The messages in `body`, and how many records were of kinds that are not known."""
         known = self._known.get(body)
