@@ -48,7 +48,7 @@ def check(history: Iterable[Entry]) -> Exits:
     for entry in entries:
         if isinstance(entry, Removal):
             (own if entry.own else may).update(s for s in entry.seen if s in joins)
-            if not entry.own and entry.ended is not None and entry.life not in ended:
+            if not entry.own and entry.certain and entry.life not in ended:
                 must.update(s for s in entry.seen if s in joins)
             if not entry.exact:
                 own_or_may = own if entry.own else may
@@ -83,5 +83,5 @@ def _maybe(
     return {
         join.serial
         for join in index[removal.channel, owner, removal.client]
-        if removal.ended is None or join.began <= removal.ended
+        if join.began <= removal.ended
     }

@@ -64,11 +64,11 @@ class Removal:
 
     `seen` are the serials that node listed just before. `exact`: it ended these and no others.
     Without that, a younger membership of the same client (of any, when `client` is None) may
-    have been ended in its place, or too.
+    have been ended in its place, or too. Not `certain`: the node died before it answered.
     """
 
     began: float
-    ended: float | None
+    ended: float
     life: str
     channel: str
     seen: tuple[int, ...]
@@ -76,6 +76,7 @@ class Removal:
     client: str | None = None
     exact: bool = False
     own: bool = False
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

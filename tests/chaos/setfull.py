@@ -120,17 +120,16 @@ def _remove(elements: dict[int, _Element], removals: Sequence[Removal]) -> None:
                 continue
             element = elements[serial]
             element.removed_from = min(element.removed_from, removal.began)
-            if removal.ended is not None:
+            if removal.certain:
                 element.removers.append(removal)
         if removal.exact:
             continue
-        ended = inf if removal.ended is None else removal.ended
         if removal.client is None:
             others = by_channel[removal.channel]
         else:
             others = by_client[removal.channel, removal.owner, removal.client]
         for element in others:
-            if element.join.serial not in removal.seen and element.join.began <= ended:
+            if element.join.serial not in removal.seen and element.join.began <= removal.ended:
                 element.removed_from = min(element.removed_from, removal.began)
 
 
@@ -154,7 +153,7 @@ def _by_reader(verdict: SetFull, elements: dict[int, _Element], reads: Sequence[
         if element.join.ended is not None:
             mine[element.join.life].append((element.join.ended, serial))
         for removal in element.removers:
-            removed_by[removal.life].append((removal.ended or inf, serial))
+            removed_by[removal.life].append((removal.ended, serial))
     for who, own_reads in by_reader.items():
         _one_reader(verdict, elements, own_reads, _Due(mine[who]), _Due(removed_by[who]))
 
@@ -233,7 +232,7 @@ def _must_be_over(
     if element.owner_ends < first:
         return any(serial in one for one in listed)
     return any(
-        removal.ended is not None and removal.ended < first and ends.get(removal.life, inf) > first
+        removal.ended < first and ends.get(removal.life, inf) > first
         for removal in element.removers
     )
 

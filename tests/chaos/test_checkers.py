@@ -113,7 +113,7 @@ def test_who_was_killed_takes_its_members_along() -> None:
 
 
 def test_what_may_have_been_removed_is_not_lost() -> None:
-    gone = Removal(3, None, B, "room", (1,), exact=True)  # B died before it answered
+    gone = Removal(3, 3.6, B, "room", (1,), exact=True, certain=False)  # B died before it answered
     story = [*BEGIN, join(1, A, 1), join(1, A, 2, "bob"), read(2, A, 1, 2), gone]
     story.append(Ended(3.5, B, "killed"))
     assert setfull.check([*story, *quiet(5, 0, 2, who=(A,))]).valid

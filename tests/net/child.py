@@ -192,11 +192,11 @@ async def answer(child: Child, line: bytes) -> dict[str, object]:
         return {"serial": serial, "error": f"{type(error).__name__}: {error}"}
 
 
-async def main() -> None:
+async def main(kind: type[Child] = Child) -> None:
     logging.getLogger("crdtpubsub").addHandler(logging.NullHandler())
     if path := os.environ.get("CRDTPUBSUB_TEST_LOG"):
         logging.basicConfig(filename=path, level=logging.INFO)
-    child = Child(json.loads(sys.argv[1]))
+    child = kind(json.loads(sys.argv[1]))
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=2**26)
     transport, _ = await loop.connect_read_pipe(

@@ -82,15 +82,23 @@ class Refused(Exception):
     """The child's node raised; the text begins with the name of the error."""
 
 
+class Gone(AssertionError):
+    """The child ended, or its pipe did, before it answered."""
+
+
 class Process:
     """One child: a node, as its parent sees it. Any verb of `tests.net.child` is a method."""
+
+    module = "tests.net.child"
+    wrapper: tuple[str, ...] = ()
+    """What starts the interpreter: another network namespace, limits."""
 
     def __init__(self, cluster: Cluster, name: str, flags: tuple[str, ...]) -> None:
         self.cluster = cluster
         self.name = name
         self.flags = flags
         self.id = ""
-        self.port = _free_port()
+        self.port = free_port()
         self.proxy = Proxy(cluster, self)
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         self._process: asyncio.subprocess.Process | None = None
@@ -113,22 +121,21 @@ class Process:
     def endpoint(self) -> str:
         return f"tcp://127.0.0.1:{self.proxy.port}"
 
+    def address(self) -> dict[str, object]:
+        """Where the node listens, and how others reach it."""
+        self.proxy.listen()
+        return {"bind": f"tcp://127.0.0.1:{self.port}", "advertise": self.endpoint}
+
     async def start(self, seeds: Iterable[str], **options: object) -> Self:
         """Start a new life at the same address."""
         assert not self.running
-        self.proxy.listen()
-        given = {
-            "bind": f"tcp://127.0.0.1:{self.port}",
-            "advertise": self.endpoint,
-            "name": self.name,
-            "seeds": list(seeds),
-            **options,
-        }
+        given = {**self.address(), "name": self.name, "seeds": list(seeds), **options}
         self._process = await asyncio.create_subprocess_exec(
+            *self.wrapper,
             sys.executable,
             *self.flags,
             "-m",
-            "tests.net.child",
+            self.module,
             json.dumps(given),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -152,7 +159,8 @@ class Process:
             assert self._process.stdin is not None
             request = {"serial": next(self._serial), "do": verb, **arguments}
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            await self._process.stdin.drain()
+            with contextlib.suppress(ConnectionError):  # then there is no answer either
+                await self._process.stdin.drain()
             answer = await self._line(patience_s)
         assert answer["serial"] == request["serial"]
         if "error" in answer:
@@ -164,7 +172,8 @@ class Process:
         assert self._process.stdout is not None
         async with asyncio.timeout(patience_s):
             line = await self._process.stdout.readline()
-        assert line, f"{self.name} ended: {self.complaints()}"
+        if not line:
+            raise Gone(f"{self.name} ended: {self.complaints()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -248,7 +257,7 @@ class Proxy:
     def __init__(self, cluster: Cluster, process: Process) -> None:
         self.cluster = cluster
         self.process = process
-        self.port = _free_port()
+        self.port = free_port()
         self._listener: socket.socket | None = None
         self._links: dict[asyncio.Task[None], str] = {}  # who dials, "" while unknown
 
@@ -270,6 +279,10 @@ class Proxy:
         """Drop what these have open, and what cannot be told yet."""
         wanted = {*others, ""}
         await _cancelled([task for task, name in self._links.items() if name in wanted])
+
+    def dialler(self, link: asyncio.Task[None]) -> str:
+        """Who dialled; "" while that cannot be told, or when the link has ended."""
+        return self._links.get(link, "")
 
     def _accept(self, listener: socket.socket) -> None:
         # Not `loop.sock_accept`: a connection is lost, open, when that is cancelled too late.
@@ -293,27 +306,43 @@ class Proxy:
             with contextlib.suppress(OSError):
                 address = ("127.0.0.1", self.process.port)
                 await asyncio.get_running_loop().sock_connect(inner, address)
-                inward = asyncio.create_task(self._forward(task, outer, inner))
-                outward = asyncio.create_task(_pump(inner, outer))
+                inward = asyncio.create_task(self.forward(task, outer, inner))
+                outward = asyncio.create_task(self._answer(task, inner, outer))
                 try:
                     await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     await _cancelled((inward, outward))
 
-    async def _forward(
-        self, task: asyncio.Task[None], outer: socket.socket, inner: socket.socket
+    async def pass_on(self, link: asyncio.Task[None], data: bytes, *, inward: bool) -> bytes | None:
+        """What of these bytes may go on now; None ends the link."""
+        cut = inward and self.cluster.is_cut(self.dialler(link), self.process.name)
+        return None if cut else data
+
+    async def forward(
+        self, link: asyncio.Task[None], outer: socket.socket, inner: socket.socket
     ) -> None:
         """From who dials to the node; stop when it turns out to be somebody cut off."""
         loop = asyncio.get_running_loop()
         sniffed = bytearray()
         with contextlib.suppress(OSError):
             while data := await loop.sock_recv(outer, 65_536):
-                if not self._links[task] and len(sniffed) < SNIFFED_BYTES_MAX:
+                if not self._links[link] and len(sniffed) < SNIFFED_BYTES_MAX:
                     sniffed += data
-                    self._links[task] = name = self.cluster.who(sniffed)
-                    if name and self.cluster.is_cut(name, self.process.name):
-                        return
-                await loop.sock_sendall(inner, data)
+                    self._links[link] = self.cluster.who(sniffed)
+                if (rest := await self.pass_on(link, data, inward=True)) is None:
+                    return
+                await loop.sock_sendall(inner, rest)
+
+    async def _answer(
+        self, link: asyncio.Task[None], inner: socket.socket, outer: socket.socket
+    ) -> None:
+        """From the node back to who dialled: ZeroMQ's own frames alone."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while data := await loop.sock_recv(inner, 65_536):
+                if (rest := await self.pass_on(link, data, inward=False)) is None:
+                    return
+                await loop.sock_sendall(outer, rest)
 
 
 class Cluster:
@@ -342,11 +371,15 @@ class Cluster:
             for process in self.processes.values():
                 await process.stop()
 
+    def make(self, name: str) -> Process:
+        """A process to be; subclasses house it elsewhere."""
+        return Process(self, name, self.flags)
+
     async def start(self, name: str, *, seeds: Iterable[str] | None = None, **more: Any) -> Process:
         """Start a node. Its seeds are the first two that are there, if nothing is said."""
         process = self.processes.get(name)
         if process is None:
-            process = self.processes[name] = Process(self, name, self.flags)
+            process = self.processes[name] = self.make(name)
         if seeds is None:
             others = [p for p in self.processes.values() if p is not process]
             seeds = [p.endpoint for p in others[:2]]
@@ -401,13 +434,6 @@ class Cluster:
         return min(found)[1] if found else ""
 
 
-async def _pump(source: socket.socket, sink: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(OSError):
-        while data := await loop.sock_recv(source, 65_536):
-            await loop.sock_sendall(sink, data)
-
-
 async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
     waiting = list(tasks)
     for task in waiting:
@@ -416,7 +442,7 @@ async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
         await asyncio.wait(waiting)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
