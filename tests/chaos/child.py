@@ -3,16 +3,82 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
-from crdtpubsub import Member
+from crdtpubsub import Member, NodeId
 from tests.net.child import Child, main
 
 Seen = tuple[str, str, str, object]
 """`(channel, owner, client, serial)`; the serial of a membership travels as its metadata."""
 
 
+LOOK_EVERY_S = 0.02
+
+
 class Watched(Child):
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        self.moved: list[tuple[float, str, str]] = []
+        self.watching: asyncio.Task[None] | None = None
+
+    async def watch(self) -> None:
+        """Note from now on, 50 times a second, whose members are shown and whose are hidden."""
+        self.watching = asyncio.create_task(self.watches())
+
+    async def watches(self) -> None:
+        before: dict[NodeId, bool] = {}
+        while True:
+            shown = {p.node: p.state != "down" for p in self.node.peers()}
+            for life, up in shown.items():
+                if before.get(life, up) != up:
+                    self.moved.append((time.monotonic(), life, "shown" if up else "hidden"))
+            before = shown
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def moves(self) -> list[tuple[float, str, str]]:
+        """`(when, life, shown or hidden)` since the last time that this was asked."""
+        moved, self.moved = self.moved, []
+        return moved
+
+    async def stall(self, seconds: float) -> None:
+        """Stand still: the application blocks its own loop."""
+        time.sleep(seconds)  # noqa: ASYNC251 - that is what is tested
+
+    async def burn(self, seconds: float) -> int:
+        """Compute in pure Python, and never give the loop a turn."""
+        turns, ends_s = 0, time.monotonic() + seconds
+        while time.monotonic() < ends_s:
+            turns += 1
+        return turns
+
+    async def wall_clock(self) -> float:
+        """What `time.time` says."""
+        return time.time()
+
+    async def crowd(self, channel: str, count: int) -> None:
+        """Let so many clients join."""
+        for number in range(count):
+            await self.node.client(f"m{number}").join(channel)
+            if number % 500 == 0:
+                await asyncio.sleep(0)
+
+    async def stalls(self, seconds: float) -> float:
+        """Join and leave all the time; the longest that one call took."""
+        client, longest_s, ends_s = self.node.client("prober"), 0.0, time.monotonic() + seconds
+        while (began_s := time.monotonic()) < ends_s:
+            await client.join("elsewhere")
+            await client.leave("elsewhere")
+            longest_s = max(longest_s, time.monotonic() - began_s)
+            await asyncio.sleep(0.002)
+        await client.close()
+        return longest_s
+
+    async def close(self) -> None:
+        if self.watching is not None:
+            self.watching.cancel()
+        await super().close()
+
     async def enter(self, channel: str, client: str, number: int) -> bool:
         """Join, unless it is a member: a join here always makes a new membership."""
         if any(m.id == client for m in self.node.local_members(channel)):
