@@ -41,17 +41,6 @@ class Watched(Child):
         moved, self.moved = self.moved, []
         return moved
 
-    async def stall(self, seconds: float) -> None:
-        """Stand still: the application blocks its own loop."""
-        time.sleep(seconds)  # noqa: ASYNC251 - that is what is tested
-
-    async def burn(self, seconds: float) -> int:
-        """Compute in pure Python, and never give the loop a turn."""
-        turns, ends_s = 0, time.monotonic() + seconds
-        while time.monotonic() < ends_s:
-            turns += 1
-        return turns
-
     async def wall_clock(self) -> float:
         """What `time.time` says."""
         return time.time()
