@@ -88,11 +88,15 @@ class Config:
 
     link_credit_bytes: int = 1024 * 1024
     """Sent on a link and not yet taken by the peer, beyond which only what keeps the link alive
-    is sent: what waits inside ZeroMQ and TCP delays every probe. Above `frame_bytes`, and above
-    4 x the 64 kB after which a peer says what it took."""
+    is sent: what waits inside ZeroMQ and TCP delays every probe. A link starts with 32 KiB and
+    gets more as long as it answers quickly. At least 256 KiB, and `frame_bytes`."""
 
     frame_bytes: int = 64 * 1024
-    """Messages are packed into frames up to this size; one larger message goes alone."""
+    """Messages are packed into frames up to this size; a longer one is cut into chunks. At most
+    512 KiB. A link that turns out to be slow gets smaller ones, down to 16 KiB."""
+
+    assemblies_bytes_max: int = 64 * 1024 * 1024
+    """Long messages of all peers that have begun to arrive, beyond which one is dropped."""
 
     def __post_init__(self) -> None:
         """Check the relations."""
@@ -102,6 +106,8 @@ class Config:
         self._need(self.forget_after_s >= 10 * self.suspicion_max_s(1), "forget_after_s")
         self._need(self.outbox_high_water_bytes <= self.outbox_bytes_max, "outbox_high_water_bytes")
         self._need(self.frame_bytes <= self.outbox_bytes_max, "frame_bytes")
+        self._need(0 < self.frame_bytes <= 512 * 1024, "frame_bytes")
+        self._need(self.assemblies_bytes_max >= 17 * 1024 * 1024, "assemblies_bytes_max")
         self._need(0 <= self.payload_bytes_max <= 16 * 1024 * 1024, "payload_bytes_max")
         self._need(0 <= self.meta_bytes_max <= 4096, "meta_bytes_max")
         self._need(1 <= self.sums_births <= 4096, "sums_births")

@@ -12,6 +12,7 @@ from crdtpubsub.wire.messages import (
     ANYBODY,
     Accuse,
     Ack,
+    Chunk,
     Deltas,
     Echo,
     Fact,
@@ -164,6 +165,13 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         clients,
         st.dictionaries(texts, texts, max_size=3),
         st.none() | st.tuples(lives, names),
+    ),
+    Chunk: st.builds(
+        lambda id_, before, data, after: Chunk(id_, before + len(data) + after, before, data),
+        u32s,
+        st.integers(0, 2**20),
+        st.binary(min_size=1, max_size=60),
+        st.integers(0, 2**20),
     ),
 }
 

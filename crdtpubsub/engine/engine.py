@@ -251,11 +251,11 @@ class Engine:
             elif header.to != ANYBODY:
                 self._message(message, sender, now, late=late, gap_free=not gap and not late)
         if header.to != ANYBODY and not late:
-            self._account(frame, size_bytes, now)
+            self._account(frame, size_bytes, now, gap=gap and header.seq > 0)
         if gap and header.seq > 0:
             self._replication.gap(sender)
 
-    def _account(self, frame: Frame, size_bytes: int, now: float) -> None:
+    def _account(self, frame: Frame, size_bytes: int, now: float, *, gap: bool) -> None:
         """What of the sender's was taken, and what is missing."""
         header, cluster = frame.header, self._cluster
         sender, inbound = header.sender, cluster.inbound
@@ -269,7 +269,7 @@ class Engine:
         if lost:
             self.counters["publications_lost"] += lost
             cluster.out.append(Gap(sender, lost))
-        if inbound.must_tell(sender, size_bytes):
+        if inbound.must_tell(sender, size_bytes, gap=gap):
             cluster.send([sender], msg.Taken(header.link, header.seq))
         elif here and held:
             inbound.owe(sender, now)
@@ -319,6 +319,8 @@ class Engine:
                 live.on_taken(message, sender, now)
             case msg.Facts():
                 self._facts(message, sender, now)
+            case msg.Chunk():
+                self.counters["chunk_alone"] += 1  # the driver hands in what they make up
             case msg.Publication():
                 self._replication.deliver(message, sender, late=late)
             case msg.Hello():

@@ -13,8 +13,8 @@ __all__ = ["ACK_LATEST_S", "STRANGERS_MAX", "Inbound"]
 STRANGERS_MAX: Final = 1024
 """Places kept of senders that may never be held; of too many the oldest are forgotten."""
 
-TELL_BYTES: Final = 64 * 1024
-"""A peer is told what was taken after so many bytes: a fraction of any link's credit."""
+TELL_BYTES: Final = 16 * 1024
+"""A peer is told what was taken after so many bytes: half of what any link may have under way."""
 
 ACK_LATEST_S: Final = 0.1
 """And at the latest so long after a publication: what breaks with a link is then little."""
@@ -74,10 +74,13 @@ class Inbound:
         self._untold.pop(sender, None)
         self._greeted.pop(sender, None)
 
-    def must_tell(self, sender: NodeId, size_bytes: int) -> bool:
-        """Whether so much was taken from `sender` that it is to be told."""
+    def must_tell(self, sender: NodeId, size_bytes: int, *, gap: bool = False) -> bool:
+        """Whether so much was taken from `sender` that it is to be told.
+
+        At a `gap` it is: what was lost counts as under way there until something is told.
+        """
         untold = self._untold.get(sender, 0) + size_bytes
-        told = untold >= TELL_BYTES
+        told = gap or untold >= TELL_BYTES
         self._untold[sender] = 0 if told else untold
         if told:
             self._owed.pop(sender, None)

@@ -11,8 +11,21 @@ from crdtpubsub.wire.messages import Ack, Probe, ProbeFor, RelayedAck, Taken
 
 __all__ = ["URGENT", "Outbox", "Sent"]
 
+Cut = Callable[[int, int, int, memoryview], bytes]
+"""The record of a `Chunk`: its id, the size of what is cut, the place, and the bytes there."""
+
 URGENT: Final = (Probe, Ack, ProbeFor, RelayedAck, Taken)
 """What says that somebody lives. It stands for itself, so its place among others is free."""
+
+URGENT_MAX: Final = 1024
+WINDOW_MIN_BYTES: Final = 32 * 1024
+"""A link starts with so much under way, and keeps it on the slowest line: at 1 Mbit it delays
+an answer to a probe by a third of a second. Twice what a receiver takes before it says so."""
+
+WAIT_LOW_S: Final = 0.1
+WAIT_HIGH_S: Final = 0.25
+"""What is under way may wait this long on top of the best time seen: below the first more of
+it may, above the second half as much (the idea of LEDBAT, RFC 6817)."""
 
 
 class Sent:
@@ -55,19 +68,31 @@ class Sent:
 class Outbox:
     """The queue of one link, from encoded records to frames.
 
-    Records are encoded once and shared by every outbox they are in. The header's sequence
-    number is given when a frame is drawn, so that it says what really went out.
+    Records are encoded once and shared by every outbox they are in. One that is too long for
+    a frame is cut when it is drawn, so that what says that this node lives goes between its
+    chunks. The header's sequence number is given when a frame is drawn, so that it says what
+    really went out.
+
+    What is under way (in ZeroMQ, in TCP, on the line) and not yet taken by the peer delays
+    every probe behind it. So it is kept within a window, from `WINDOW_MIN_BYTES` to the link's
+    credit, by how long the peer took to say that it took what was sent.
     """
 
     __slots__ = (
+        "_best_s",
+        "_chunk_id",
+        "_cut",
+        "_cut_at",
         "_greetings",
         "_records",
+        "_shrink_at",
         "_unacked",
         "_urgent",
         "bytes_max",
         "credit_bytes",
         "dropped_gossip",
         "dropped_publications",
+        "dropped_urgent",
         "in_flight_bytes",
         "in_flight_publications",
         "lagging",
@@ -76,10 +101,13 @@ class Outbox:
         "queued_bytes",
         "sent",
         "seq",
+        "window_bytes",
     )
 
-    def __init__(self, bytes_max: int, credit_bytes: int, sent: Sent | None = None) -> None:
-        """`sent`: shared by all outboxes of a node."""
+    def __init__(
+        self, bytes_max: int, credit_bytes: int, cut: Cut, sent: Sent | None = None
+    ) -> None:
+        """`cut` encodes a chunk: the engine knows no bytes. `sent`: shared by all of a node."""
         self.sent = sent or Sent()
         self.in_flight_publications = 0
         self.bytes_max = bytes_max
@@ -92,11 +120,18 @@ class Outbox:
         self.queued_bytes = 0
         self.dropped_gossip = 0
         self.dropped_publications = 0
+        self.dropped_urgent = 0
+        self.window_bytes = WINDOW_MIN_BYTES
+        self._best_s = float("inf")
+        self._shrink_at = float("-inf")
+        self._cut = cut
+        self._cut_at = 0  # so many bytes of the first record are out
+        self._chunk_id = 0
         self._greetings: deque[tuple[NodeId, bytes]] = deque(maxlen=16)
-        self._urgent: deque[bytes] = deque(maxlen=1024)
+        self._urgent: deque[bytes] = deque()
         self._records: deque[tuple[bytes, bool]] = deque()
-        # (seq, bytes, publications) of each frame in flight
-        self._unacked: deque[tuple[int, int, int]] = deque()
+        # (seq, bytes, publications, when it was drawn) of each frame under way
+        self._unacked: deque[tuple[int, int, int, float]] = deque()
 
     def __bool__(self) -> bool:
         """Whether a frame may be drawn now."""
@@ -106,19 +141,21 @@ class Outbox:
 
     @property
     def _credit(self) -> bool:
-        return self.in_flight_bytes < self.credit_bytes
+        return self.in_flight_bytes < self.window_bytes
 
     def connected(self, link: int) -> None:
         """A handshake: frames carry this link id from 0 on. Nothing older goes out on it."""
         self.link = link
         self.seq = 0
+        self.window_bytes = WINDOW_MIN_BYTES
+        self._best_s = float("inf")
         self.clear()
 
     def bind(self, life: NodeId) -> None:
         """Address the frames to `life`; what was queued for another one is dropped."""
         if life != self.life:
             self._drop_records()
-            self._unacked = deque((seq, size, 0) for seq, size, _ in self._unacked)
+            self._unacked = deque((s, size, 0, at) for s, size, _, at in self._unacked)
             self.life = life
 
     def clear(self) -> None:
@@ -136,8 +173,12 @@ class Outbox:
 
     def put_urgent(self, record: bytes) -> None:
         """Queue a record ahead of all others: what says that this node lives waits for nothing."""
-        if self.life is not None:
-            self._urgent.append(record)
+        if self.life is None:
+            return
+        if len(self._urgent) >= URGENT_MAX:
+            self._urgent.popleft()
+            self.dropped_urgent += 1
+        self._urgent.append(record)
 
     def put(self, record: bytes, *, publication: bool) -> bool:
         """Queue a record. False: there is no room, or nobody to address; it was not taken.
@@ -161,40 +202,64 @@ class Outbox:
         return True
 
     def draw(
-        self, frame_bytes: int, records_max: int = 4096
+        self, frame_bytes: int, now: float, records_max: int = 4096
     ) -> tuple[NodeId, list[bytes], int] | None:
         """The next frame: whom it is for, its records, and the publications sent before it.
 
-        None if nothing may go. The driver keeps a drawn frame until its transport takes it;
-        `number()` gives its place in the link.
+        None if nothing may go. It is about `frame_bytes` at most, and less on a link that turned
+        out to be slow. The driver keeps a drawn frame until its transport takes it; `number()`
+        gives its place in the link.
         """
         if self._greetings:
             to, record = self._greetings.popleft()
             return to, [record], self.sent.to(to)
         if self.life is None or not (self._urgent or self._records):
             return None
-        records = list(self._urgent)
-        self._urgent.clear()
+        limit = min(frame_bytes, self.window_bytes // 2)
+        records: list[bytes] = []
+        urgent_bytes = 0
+        while self._urgent and urgent_bytes < frame_bytes:
+            urgent_bytes += len(self._urgent[0])
+            records.append(self._urgent.popleft())
         size = publications = 0
         while self._records and self._credit and len(records) < records_max:
             record, publication = self._records[0]
-            if records and size + len(record) > frame_bytes:
+            left = len(record) - self._cut_at
+            if size + left > limit:
+                if not size:  # alone it is too long
+                    size = limit
+                    records.append(self._chunk(record, limit))
                 break
+            if self._cut_at:
+                records.append(self._chunk(record, left))
+                self._whole()
+            else:
+                records.append(record)
             self._records.popleft()
-            records.append(record)
-            size += len(record)
+            size += left
             publications += publication
         if not records:
             return None
         before = self.sent.to(self.life)
         self.queued_bytes -= size
         if size:  # its number is the one `number()` gives next
-            self._unacked.append((self.seq, size, publications))
+            self._unacked.append((self.seq, size, publications, now))
             self.in_flight_bytes += size
         if publications:
             self.in_flight_publications += publications
             self.sent.add(self.life, publications)
         return self.life, records, before
+
+    def _chunk(self, record: bytes, size: int) -> bytes:
+        at = self._cut_at
+        self._cut_at = at + size
+        return self._cut(self._chunk_id, len(record), at, memoryview(record)[at : at + size])
+
+    def _whole(self) -> None:
+        """The first record is out, or given up: the next one that is cut has another id."""
+        if self._cut_at:
+            self._cut_at = 0
+            self._chunk_id = (self._chunk_id + 1) & 0xFFFFFFFF
 
     def number(self) -> int:
         """The sequence number of the frame that goes out now."""
@@ -202,27 +267,45 @@ class Outbox:
         self.seq = seq + 1
         return seq
 
-    def release(self, link: int, seq: int) -> None:
+    def release(self, link: int, seq: int, now: float) -> None:
         """The peer has dealt with the frames of that link up to `seq`."""
         if link != self.link:
             return
+        released_bytes, drawn_at = 0, None
         while self._unacked and self._unacked[0][0] <= seq:
-            _, size, publications = self._unacked.popleft()
-            self.in_flight_bytes -= size
+            _, size, publications, drawn_at = self._unacked.popleft()
+            released_bytes += size
             self.in_flight_publications -= publications
             self.sent.acknowledged += publications
+        self.in_flight_bytes -= released_bytes
+        if drawn_at is not None:
+            self._adapt(released_bytes, now - drawn_at, now)
+
+    def _adapt(self, released_bytes: int, took_s: float, now: float) -> None:
+        """More may be under way if it does not wait, less if it does: see `WAIT_LOW_S`."""
+        self._best_s = min(self._best_s, took_s)
+        waited_s = took_s - self._best_s
+        if waited_s < WAIT_LOW_S:
+            grown = self.window_bytes + released_bytes  # doubles in each round trip
+            self.window_bytes = min(grown, self.credit_bytes)
+        elif waited_s > WAIT_HIGH_S and now >= self._shrink_at:
+            self.window_bytes = max(self.window_bytes // 2, WINDOW_MIN_BYTES)
+            self._shrink_at = now + took_s  # what was sent before says the same once more
 
     def recount(self) -> None:
         """What is queued, counted anew: an interrupt may have come between the two."""
-        self.queued_bytes = sum(len(record) for record, _ in self._records)
+        self.queued_bytes = sum(len(record) for record, _ in self._records) - self._cut_at
 
     def _drop_gossip(self) -> None:
+        if self._records and not self._records[0][1]:
+            self._whole()
         kept = deque(item for item in self._records if item[1])
         self.dropped_gossip += len(self._records) - len(kept)
         self._records = kept
-        self.queued_bytes = sum(len(record) for record, _ in kept)
+        self.queued_bytes = sum(len(record) for record, _ in kept) - self._cut_at
 
     def _drop_records(self) -> None:
+        self._whole()
         self._urgent.clear()
         unsent = sum([publication for _, publication in self._records])
         self.dropped_publications += unsent

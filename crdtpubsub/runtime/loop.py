@@ -11,7 +11,7 @@ from crdtpubsub.errors import ConfigError, WireError
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.core import LOGGED, Core, log
 from crdtpubsub.transport.base import Connected, Disconnected, FrameIn, Happening, Refused, Writable
-from crdtpubsub.wire.codec import Decoder
+from crdtpubsub.wire.codec import Assemblies, Decoder
 from crdtpubsub.wire.messages import Goodbye
 
 __all__ = ["GOODBYE_S", "Loop"]
@@ -30,6 +30,14 @@ class Loop:
     def __init__(self, core: Core, decoder: Decoder) -> None:
         self.core = core
         self.decoder = decoder
+        engine, counters = core.engine, core.counters
+        self.assemblies = Assemblies(
+            engine.me,
+            decoder,
+            core.config.assemblies_bytes_max,
+            held=engine.listed,
+            count=lambda what: counters.update((what,)),
+        )
         self._next_link = 0
         self._streaming = False
 
@@ -52,6 +60,7 @@ class Loop:
         now = monotonic()
         if now >= deadline:
             self._handle(ev.Tick())
+            self.assemblies.sweep()
         while self.core.lagging:
             self._lagging(self.core.lagging.pop())
         while self.core.overflowed:
@@ -134,7 +143,7 @@ class Loop:
 
     def _frame(self, data: bytes) -> None:
         try:
-            frame = self.decoder.decode(data)
+            frame = self.assemblies.take(self.decoder.decode(data))
         except WireError as error:
             self.core.counters["frames_malformed"] += 1
             if self.core.counters["frames_malformed"] in LOGGED:

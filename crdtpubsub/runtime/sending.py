@@ -12,7 +12,7 @@ from crdtpubsub.engine.outbox import Outbox, Sent
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.transport.base import Transport
-from crdtpubsub.wire.codec import Encoder, frame
+from crdtpubsub.wire.codec import Encoder, chunk, frame
 from crdtpubsub.wire.messages import Header
 
 __all__ = ["Outcome", "Receipt", "Sender"]
@@ -78,7 +78,7 @@ class Sender:
         """A link is dialled."""
         config = self.config
         if endpoint not in self._lines:
-            outbox = Outbox(config.outbox_bytes_max, config.link_credit_bytes, self.sent)
+            outbox = Outbox(config.outbox_bytes_max, config.link_credit_bytes, chunk, self.sent)
             self._lines[endpoint] = _Line(outbox)
 
     def shut(self, endpoint: str) -> Outbox | None:
@@ -125,8 +125,8 @@ class Sender:
     def release(self, endpoint: str, link: int, seq: int) -> None:
         """The peer took so much: the next may go."""
         if (line := self._lines.get(endpoint)) is not None:
-            line.outbox.release(link, seq)
-            line.progress_at = monotonic()
+            line.progress_at = now = monotonic()
+            line.outbox.release(link, seq, now)
             if line.outbox:
                 self._ready.add(endpoint)
 
@@ -208,7 +208,7 @@ class Sender:
         for _ in range(FRAMES_PER_TURN):
             if line.parked is None:
                 with self.lock:
-                    drawn = line.outbox.draw(self.config.frame_bytes)
+                    drawn = line.outbox.draw(self.config.frame_bytes, monotonic())
                     if drawn is None:
                         return True
                     to, records, published = drawn

@@ -31,7 +31,7 @@ from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import WireError
 from crdtpubsub.names import NodeId
 from crdtpubsub.sim.network import REDIAL_MIN_S, Link
-from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag, frame
+from crdtpubsub.wire.codec import Assemblies, Decoder, Encoder, chunk, cluster_tag, frame
 from crdtpubsub.wire.messages import (
     Ack,
     Deltas,
@@ -116,6 +116,13 @@ class Process:
             dice=dice,
             now=self.clock(),
         )
+        self.assemblies = Assemblies(
+            node,
+            self._decoder,
+            config.assemblies_bytes_max,
+            held=self.engine.listed,
+            count=lambda what: self.engine.counters.update((what,)),
+        )
 
     def clock(self) -> float:
         """What this host's monotonic clock shows."""
@@ -142,7 +149,7 @@ class Process:
             self._inbox.append(data)
             return
         try:
-            arrived = self._decoder.decode(data)
+            arrived = self.assemblies.take(self._decoder.decode(data))
         except WireError:
             self.faulty_frames += 1
             return
@@ -180,6 +187,7 @@ class Process:
         if self.engine.next_deadline() <= self.clock() + 1e-9:
             self._guard_against_spinning()
             self.engine.handle(Tick(), self.clock())
+            self.assemblies.sweep()
             self.perform()
         else:
             self._ask_for_tick()
@@ -231,7 +239,9 @@ class Process:
                     link = self.links[endpoint] = Link(
                         self,
                         endpoint,
-                        Outbox(_OUTBOX_BYTES, self.config.link_credit_bytes, self.publications),
+                        Outbox(
+                            _OUTBOX_BYTES, self.config.link_credit_bytes, chunk, self.publications
+                        ),
                     )
                     self.world.dial_later(link, _TURN_S)
             case Redial(endpoint):
@@ -252,7 +262,7 @@ class Process:
                     bound.outbox.bind(life)
             case Release(endpoint, link_id, seq):
                 if (told := self.links.get(endpoint)) is not None:
-                    told.outbox.release(link_id, seq)
+                    told.outbox.release(link_id, seq, self.world.now)
                     touched[endpoint] = told
             case Deliver(_, publication, clients):
                 for client in clients:
@@ -304,7 +314,7 @@ class Process:
         if link.stalled or link.peer is None:
             return
         outbox = link.outbox
-        while (drawn := outbox.draw(self.config.frame_bytes)) is not None:
+        while (drawn := outbox.draw(self.config.frame_bytes, self.world.now)) is not None:
             to, records, published = drawn
             header = Header(CLUSTER, self.node, to, outbox.link, outbox.number(), published)
             data = frame(self._encoder.header(header), records)

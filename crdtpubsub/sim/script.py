@@ -32,6 +32,7 @@ def _draw_config(dice: Random) -> Config:
         transfer_births=dice.choice((1, 4, 1500)),
         push_interval_s=dice.choice((0.005, 0.005, 0.05)),
         sums_births=dice.choice((8, 4096)),
+        frame_bytes=128 if mult == 2.0 else 65_536,  # nearly everything is cut into chunks
     )
 
 

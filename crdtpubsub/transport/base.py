@@ -18,8 +18,8 @@ __all__ = [
     "is_endpoint",
 ]
 
-FRAME_BYTES_MAX: Final = 16 * 1024 * 1024 + 64 * 1024
-"""Longest frame sent or taken: the largest payload, and room for what surrounds it."""
+FRAME_BYTES_MAX: Final = 1024 * 1024
+"""Longest frame sent or taken. A peer that sends a longer one is disconnected by ZeroMQ."""
 
 
 @dataclass(slots=True)

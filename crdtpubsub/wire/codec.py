@@ -19,8 +19,9 @@ it. Another major version stands in the header and is refused by name.
 
 from __future__ import annotations
 
+from crdtpubsub.wire.assembly import Assemblies
 from crdtpubsub.wire.decode import Decoder, decode
-from crdtpubsub.wire.encode import Encoder, frame
+from crdtpubsub.wire.encode import Encoder, chunk, frame
 from crdtpubsub.wire.header import HEADER_BYTES, WIRE_VERSION, cluster_tag, peek
 from crdtpubsub.wire.kind import Kind
 from crdtpubsub.wire.limits import (
@@ -32,6 +33,7 @@ from crdtpubsub.wire.limits import (
     HEADERS_MAX,
     META_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
+    RECORD_BYTES_MAX,
     RECORDS_MAX,
     SCOPES_MAX,
 )
@@ -48,13 +50,16 @@ __all__ = [
     "META_BYTES_MAX",
     "PAYLOAD_BYTES_MAX",
     "RECORDS_MAX",
+    "RECORD_BYTES_MAX",
     "SCOPES_MAX",
     "WIRE_VERSION",
+    "Assemblies",
     "Decoder",
     "Encoder",
     "FrameError",
     "Kind",
     "Reason",
+    "chunk",
     "cluster_tag",
     "decode",
     "frame",

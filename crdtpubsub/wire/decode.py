@@ -14,7 +14,7 @@ from crdtpubsub.wire.limits import (
     PAYLOAD_BYTES_MAX,
     RECORDS_MAX,
 )
-from crdtpubsub.wire.messages import Frame, Message
+from crdtpubsub.wire.messages import Chunk, Frame, Message
 from crdtpubsub.wire.reader import reader
 from crdtpubsub.wire.refusal import FrameError, opaque, refuse
 
@@ -90,6 +90,23 @@ class Decoder:
             raise opaque("body", error) from None
         self.unknown_records += unknown
         return Frame(header, messages)
+
+    def record(self, body: bytes | bytearray) -> Message | None:
+        """The one record of a body that was put together from chunks; None: of unknown kind.
+
+        Raises:
+            FrameError: it is no array of one record, or the record is itself a chunk.
+        """
+        try:
+            messages, unknown = _body(memoryview(body))
+            if len(messages) + unknown != 1 or any(isinstance(m, Chunk) for m in messages):
+                refuse("chunks that make up no record")
+        except FrameError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the same door
+            raise opaque("record", error) from None
+        self.unknown_records += unknown
+        return messages[0] if messages else None
 
 
 def _body(body: bytes | memoryview) -> tuple[tuple[Message, ...], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from struct import pack
+from struct import Struct, pack
 from typing import Final, assert_never
 
 import msgpack  # type: ignore[import-untyped,unused-ignore]
@@ -17,6 +17,7 @@ from crdtpubsub.wire.limits import CHUNK, PAIR
 from crdtpubsub.wire.messages import (
     Accuse,
     Ack,
+    Chunk,
     Deltas,
     Echo,
     Fact,
@@ -38,9 +39,10 @@ from crdtpubsub.wire.messages import (
     Welcome,
 )
 
-__all__ = ["Encoder", "frame"]
+__all__ = ["Encoder", "chunk", "frame"]
 
 _PUBLICATION: Final = int(Kind.PUBLICATION)
+_CHUNK: Final = Struct(">BBBIBIBIBI")  # an array of 5: a small int, three u32, the start of a bin
 
 
 class Encoder:
@@ -90,6 +92,12 @@ def frame(header_bytes: bytes, records: Sequence[bytes]) -> bytes:
     return b"".join((header_bytes, claim, *records))
 
 
+def chunk(number: int, size: int, at: int, data: bytes | memoryview) -> bytes:
+    """The record of a `Chunk`: one copy of these bytes, and no packer."""
+    head = _CHUNK.pack(0x95, int(Kind.CHUNK), 0xCE, number, 0xCE, size, 0xCE, at, 0xC6, len(data))
+    return b"".join((head, data))
+
+
 def _record(message: Message) -> tuple[object, ...]:
     match message:
         case Publication(scope, channel, payload, sender, headers, exclude):
@@ -120,6 +128,8 @@ def _record(message: Message) -> tuple[object, ...]:
             return Kind.ACCUSE, bytes.fromhex(target), incarnation, opinion
         case Taken(link, seq):
             return Kind.TAKEN, link, seq
+        case Chunk(number, size, at, data):
+            return Kind.CHUNK, number, size, at, data
         case Rows(scope, root, rows, reply, stamp):
             told = None if rows is None else _chunks([_row(row) for row in rows])
             return Kind.ROWS, scope, root, told, reply, stamp

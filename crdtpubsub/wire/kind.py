@@ -27,3 +27,4 @@ class Kind(IntEnum):
     LIVE = 15
     PUBLICATION = 16
     TAKEN = 17
+    CHUNK = 18

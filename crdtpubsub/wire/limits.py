@@ -16,6 +16,7 @@ __all__ = [
     "PAIR",
     "PAYLOAD_BYTES_MAX",
     "RECORDS_MAX",
+    "RECORD_BYTES_MAX",
     "RELAYS_MAX",
     "SCOPES_MAX",
     "U32_MAX",
@@ -26,7 +27,12 @@ U32_MAX: Final = 2**32 - 1
 U64_MAX: Final = 2**64 - 1
 BIRTH_MAX: Final = 2**62
 PAYLOAD_BYTES_MAX: Final = 16 * 1024 * 1024
-FRAME_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 64 * 1024
+RECORD_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 1024 * 1024
+"""The longest payload, and the longest headers and names around it. Travels in chunks."""
+
+FRAME_BYTES_MAX: Final = 1024 * 1024
+"""What a stranger can have us hold for one frame. Ours are a fraction of it."""
+
 RECORDS_MAX: Final = 65_536
 META_BYTES_MAX: Final = 4096
 HEADERS_MAX: Final = 64

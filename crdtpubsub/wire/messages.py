@@ -20,6 +20,7 @@ __all__ = [
     "ANYBODY",
     "Accuse",
     "Ack",
+    "Chunk",
     "Deltas",
     "Echo",
     "Fact",
@@ -268,6 +269,23 @@ class Publication:
     exclude: tuple[NodeId, str] | None = None  # the one member that does not get it
 
 
+# ---------------------------------------------------------------- on the way
+
+
+@light
+class Chunk:
+    """Some bytes of a record that is too long to go in one piece.
+
+    `data` are those from `at` on, of `size` in all. The chunks of a record leave in order on
+    one link, with nothing between them but what says that the sender lives.
+    """
+
+    id: int  # counts the records cut on that link
+    size: int
+    at: int
+    data: bytes
+
+
 Message = (
     Hello
     | Welcome
@@ -286,6 +304,7 @@ Message = (
     | Sums
     | Live
     | Publication
+    | Chunk
 )
 
 

@@ -17,6 +17,7 @@ from crdtpubsub.wire.kind import Kind
 from crdtpubsub.wire.limits import (
     ENDPOINT_BYTES_MAX,
     META_BYTES_MAX,
+    RECORD_BYTES_MAX,
     SCOPES_MAX,
     U32_MAX,
     U64_MAX,
@@ -24,6 +25,7 @@ from crdtpubsub.wire.limits import (
 from crdtpubsub.wire.messages import (
     Accuse,
     Ack,
+    Chunk,
     Deltas,
     Echo,
     Fact,
@@ -151,6 +153,15 @@ class _Reader:
     def taken(self, record: tuple[Any, ...]) -> Taken:
         _, link, seq = record
         return Taken(fields.number("link", link, U32_MAX), fields.number("seq", seq, U64_MAX))
+
+    def chunk(self, record: tuple[Any, ...]) -> Chunk:
+        _, id_, size, at, data = record
+        if type(data) is not bytes or not data:
+            bad("part of a record", data)
+        fields.number("size", size, RECORD_BYTES_MAX)
+        if fields.number("place", at, RECORD_BYTES_MAX) + len(data) > size:
+            refuse("a chunk beyond the end of its record")
+        return Chunk(fields.number("id", id_, U32_MAX), size, at, data)
 
     def accuse(self, record: tuple[Any, ...]) -> Accuse:
         _, target, incarnation, opinion = record
@@ -356,5 +367,6 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.LIVE): (6, _Reader.live),
     int(Kind.PUBLICATION): (7, _Reader.publication),
     int(Kind.TAKEN): (3, _Reader.taken),
+    int(Kind.CHUNK): (5, _Reader.chunk),
 }
 """Kind -> arity and method. Keyed by plain ints: an `IntEnum` takes twice as long to find."""

@@ -8,7 +8,7 @@ from crdtpubsub.errors import WireError
 
 __all__ = ["FrameError", "Reason", "bad", "opaque", "refuse"]
 
-Reason = Literal["header", "version", "cluster", "body"]
+Reason = Literal["header", "version", "cluster", "body", "record"]
 
 
 class FrameError(WireError):

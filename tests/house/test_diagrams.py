@@ -65,8 +65,10 @@ def test_every_message_is_there_with_its_number_and_fields() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     """The figures in the table of limits, spelt as it spells them."""
-    assert limits.FRAME_BYTES_MAX == (16 * 1024 + 64) * 1024
     figures = {
+        "frame": f"{limits.FRAME_BYTES_MAX // 2**20} MiB",
+        "record put together from chunks": f"{limits.RECORD_BYTES_MAX // 2**20} MiB",
+        "records begun by all peers": f"{Config().assemblies_bytes_max // 2**20} MiB",
         "records in a frame": f"{limits.RECORDS_MAX:_}".replace("_", " "),
         "payload": f"{limits.PAYLOAD_BYTES_MAX // 2**20} MiB",
         "metadata of a member": f"{limits.META_BYTES_MAX:_} bytes".replace("_", " "),

@@ -101,7 +101,7 @@ class Child:
         return self.messages
 
     async def stats(self) -> dict[str, int]:
-        return dict(self.node.stats().counters)
+        return {**self.node.stats().counters, "bytes_read": self.bytes_read}
 
     async def converged(self, timeout: float) -> None:
         await self.node.converged(timeout=timeout)

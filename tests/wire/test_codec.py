@@ -22,12 +22,15 @@ from crdtpubsub.wire.codec import (
     CHUNK,
     FRAME_BYTES_MAX,
     HEADER_BYTES,
+    HEADER_TEXT_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
+    RECORD_BYTES_MAX,
     RECORDS_MAX,
     Decoder,
     Encoder,
     FrameError,
     Kind,
+    chunk,
     cluster_tag,
     decode,
     frame,
@@ -37,6 +40,7 @@ from crdtpubsub.wire.messages import (
     ANYBODY,
     Accuse,
     Ack,
+    Chunk,
     Deltas,
     Echo,
     Fact,
@@ -87,6 +91,7 @@ EXAMPLES: tuple[Message, ...] = (
     Sums("default", A, (1, 5000), (1, 2**64 - 1)),
     Live("default", A, (1, 9), {2: 0, 5: 3}),
     Publication("default", "prices", b"\x01", "ann", {"traceparent": "00-1"}, (B, "bob")),
+    Chunk(3, 300_000, 65_536, b"part"),
 )
 
 
@@ -196,10 +201,51 @@ def test_small_names_in_a_large_delta_stay_within_the_budget() -> None:
 
 def test_the_largest_payload_passes_and_one_byte_more_does_not() -> None:
     said = Publication("s", "c", bytes(PAYLOAD_BYTES_MAX))
-    assert decode(encode(Frame(HEADER, (said,))), CLUSTER).messages == (said,)
+    assert Decoder(CLUSTER).record(b"\x91" + Encoder().message(said)) == said
     more = Publication("s", "c", bytes(PAYLOAD_BYTES_MAX + 1))
-    assert refused(encode(Frame(HEADER, (more,))))
-    assert refused(encode(Frame(HEADER, (said,))) + bytes(FRAME_BYTES_MAX))
+    with pytest.raises(WireError):
+        Decoder(CLUSTER).record(b"\x91" + Encoder().message(more))
+    assert refused(encode(Frame(HEADER, (said,))))
+
+
+def test_the_longest_publication_is_no_longer_than_a_record_may_be() -> None:
+    """16 MiB and long headers made a frame that the transport refused: the node was closed."""
+    texts = {f"{n:02}".ljust(HEADER_TEXT_BYTES_MAX): "v" * HEADER_TEXT_BYTES_MAX for n in range(64)}
+    longest = "n" * 255
+    said = Publication(longest, longest, bytes(PAYLOAD_BYTES_MAX), longest, texts, (A, longest))
+    record = Encoder().message(said)
+    assert len(record) <= RECORD_BYTES_MAX
+    assert Decoder(CLUSTER).record(b"\x91" + record) == said
+
+
+def test_a_frame_longer_than_any_may_be_is_refused() -> None:
+    data = encode(Frame(HEADER, (Publication("s", "c", bytes(FRAME_BYTES_MAX - 200)),)))
+    assert decode(data, CLUSTER).messages
+    assert refused(data + bytes(200))
+
+
+def test_a_chunk_is_spelt_in_two_ways_and_read_in_one() -> None:
+    said = Chunk(3, 300_000, 65_536, bytes(70_000))
+    data = frame(Encoder().header(HEADER), [chunk(3, 300_000, 65_536, memoryview(said.data))])
+    assert (
+        decode(data, CLUSTER)
+        == Frame(HEADER, (said,))
+        == decode(encode(Frame(HEADER, (said,))), CLUSTER)
+    )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Chunk(1, 10, 0, b""),
+        Chunk(1, 10, 8, b"123"),
+        Chunk(1, RECORD_BYTES_MAX + 1, 0, b"1"),
+        Chunk(2**32, 10, 0, b"1"),
+        Chunk(1, 10, -1, b"1"),
+    ],
+)
+def test_a_chunk_that_makes_no_sense_is_refused(bad: Chunk) -> None:
+    assert refused(encode(Frame(HEADER, (bad,))))
 
 
 def test_golden() -> None:
