@@ -75,8 +75,10 @@ class Runtime:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         began(self)
         try:
+            if self._closing:
+                raise ClosedError(f"node {self.name} was closed before it started")  # noqa: TRY301
             self._thread.start()
-        except BaseException:  # no thread to be had, or an interrupt: then it sees this and ends
+        except BaseException:  # no thread to be had; or an interrupt: it sees this, and ends
             self._closing, self._thread = True, None
             raise
 
@@ -92,10 +94,11 @@ class Runtime:
 
         For any thread, and for finalizers. Idempotent.
         """
-        if self.running:
-            self._closing = True
-            if self.endpoint:
-                self.core.transport.wake()
+        if self._closing or self._forked:
+            return
+        self._closing = True  # also for a `start` that comes at the same time, in another thread
+        if self.endpoint:
+            self.core.transport.wake()
 
     def close(self) -> None:
         """The same, and wait for it: up to half a second."""

@@ -37,8 +37,16 @@ class PayloadPacker:
             packed: bytes = self._packer.pack(data)
         except Exception as error:
             self._packer = msgpack.Packer(autoreset=True, use_bin_type=True)
-            raise PayloadError(f"cannot pack {type(data).__name__}: {error!s:.200}") from error
+            raise PayloadError(f"cannot pack {type(data).__name__}: {_words(error)}") from error
         return packed
+
+
+def _words(error: Exception) -> str:
+    """What it says, or its kind: it may be the user's own, and raise when it is asked."""
+    try:
+        return f"{error!s:.200}"
+    except Exception:  # noqa: BLE001
+        return type(error).__name__
 
 
 def pack(data: object) -> bytes:
