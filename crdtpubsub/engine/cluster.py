@@ -206,6 +206,7 @@ class Cluster:
             self.connect(fact.endpoint)
             if relayed_by is not None:
                 self.counters["relay_admitted"] += 1
+            self._compare_names(peer)
             self.listener.admitted(peer)
             self.out.append(PeerChanged(peer.node, peer.name, str(peer.state), peer.endpoint))
             self._introduce(peer)
@@ -222,6 +223,17 @@ class Cluster:
         peer.replaced = peer.replaced and relayed_by is not None
         self.detector.clear(peer.node)
         self.move(peer, Sign.VERIFIED, now)
+
+    def _compare_names(self, new: Peer) -> None:
+        """Names are labels and decide nothing; but who reads them should know of a second one.
+
+        A restarted process is no second one: the connection to its old life broke before.
+        """
+        same = [p.node for p in self.reachable() if p.name == new.name and p is not new]
+        same = [life for life in same if self.peers[life].state is PeerState.ALIVE]
+        if same or new.name == self.me.name:
+            other = same[0] if same else self.me.node
+            self.noted("same_name", f"{other} is named {new.name}, too", whom=new.node)
 
     def _introduce(self, peer: Peer) -> None:
         """Name a new life to some others at once: probes would, but only in their turn."""
@@ -298,6 +310,9 @@ class Cluster:
         del self.peers[peer.node]
         self._up = None
         self.candidates.pop(peer.node, None)
+        for other in self.peers.values():
+            other.refused_by.discard(peer.node)
+            other.last_helped.pop(peer.node, None)
         for alias in [a for a, life in self.aliases.items() if life == peer.node]:
             del self.aliases[alias]
             self.connect(alias)

@@ -271,6 +271,8 @@ class Core:
             return
         if note.what == "unanswered":
             self.board.post(notices.Unanswered(note.whom, note.about))
+        elif note.what == "same_name":
+            self.board.post(notices.NameShared(NodeId(note.whom), note.about))
         self.counters[f"noted_{note.what}"] += 1
         if self.counters[f"noted_{note.what}"] in LOGGED:
             log.warning("%s: %s: %.300s", self.name, note.what, note.about)

@@ -22,6 +22,7 @@ __all__ = [
     "Gap",
     "Lost",
     "Missed",
+    "NameShared",
     "Notice",
     "NoticeBoard",
     "PeerDown",
@@ -79,6 +80,21 @@ class PeerLeft:
     node: NodeId
     name: str
     endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class NameShared:
+    """Two running nodes have one name: they are two nodes all the same.
+
+    Attributes:
+        node: the one that was met last.
+        about: the other one, in words.
+
+    Do: give them different names, if anybody tells them apart by name.
+    """
+
+    node: NodeId
+    about: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +206,7 @@ Notice = (
     PeerUp
     | PeerDown
     | PeerLeft
+    | NameShared
     | Unanswered
     | Claimed
     | Refused

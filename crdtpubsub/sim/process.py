@@ -96,6 +96,7 @@ class Process:
         self.exits: list[Exited] = []
         self.changes: list[Changed] = []
         self.notes: list[Noted] = []
+        self.entries_in = 0  # memberships that came in deltas, known before or not
         self.faulty_frames = 0
         self.bytes_sent = 0
         self.frames_sent = 0
@@ -206,6 +207,10 @@ class Process:
         for message in arrived.messages:
             if isinstance(message, _WRITES):
                 writes = True
+                if isinstance(message, Deltas):
+                    self.entries_in += sum(
+                        len(c) for d in message.deltas for c in d.entries.values()
+                    )
             elif isinstance(message, _ANSWERS):
                 self.answered.add(arrived.header.sender)
             elif isinstance(message, RelayedAck) and message.fact is not None:
