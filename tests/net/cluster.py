@@ -126,6 +126,12 @@ class Process:
         self.proxy.listen()
         return {"bind": f"tcp://127.0.0.1:{self.port}", "advertise": self.endpoint}
 
+    def moves(self) -> None:
+        """Its next life will have other addresses."""
+        assert not self.running
+        self.port = _free_port()
+        self.proxy = Proxy(self.cluster, self)
+
     async def start(self, seeds: Iterable[str], **options: object) -> Self:
         """Start a new life at the same address."""
         assert not self.running
