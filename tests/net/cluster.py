@@ -129,7 +129,7 @@ class Process:
     def moves(self) -> None:
         """Its next life will have other addresses."""
         assert not self.running
-        self.port = _free_port()
+        self.port = free_port()
         self.proxy = Proxy(self.cluster, self)
 
     async def start(self, seeds: Iterable[str], **options: object) -> Self:
