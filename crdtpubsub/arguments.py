@@ -61,8 +61,11 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return said
 
 
-def check_bind(bind: str, advertise: str | None, *, insecure: bool) -> None:
-    """Refuse an endpoint that cannot be listened on, or that opens a node by accident."""
+def check_bind(bind: str, advertise: str | None, *, meant: bool) -> None:
+    """Refuse an endpoint that cannot be listened on, or that opens a node by accident.
+
+    `meant`: there is a secret, or it was said that none is wanted.
+    """
     scheme, _, rest = bind.partition("://")
     if scheme not in ("tcp", "ipc") or not rest:
         raise ConfigError(f"bind={bind!r}: write tcp://host:port, tcp://host:* or ipc://path")
@@ -70,10 +73,11 @@ def check_bind(bind: str, advertise: str | None, *, insecure: bool) -> None:
         raise ConfigError(f"advertise={advertise!r}: write tcp://host:port as others dial it")
     if scheme == "ipc" or rest.startswith(_LOCAL_HOSTS):
         return
-    if not insecure:
+    if not meant:
         raise ConfigError(
             f"bind={bind!r} opens this node to the network without encryption or a secret; pass "
-            "insecure=True if that is meant, or bind to 127.0.0.1"
+            "secret=... (`crdtpubsub keygen` prints one), or bind to 127.0.0.1, or pass "
+            "insecure=True if everybody may join who can reach it"
         )
     if advertise is None and rest.startswith(("0.0.0.0:", "*:", "[::]:")):
         raise ConfigError(

@@ -17,6 +17,7 @@ from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client, check_label
 from crdtpubsub.publishing import Publisher
 from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow, Runtime
+from crdtpubsub.transport import CurveSecurity
 from crdtpubsub.views import Member, Peer, Stats, Views
 from crdtpubsub.waiting import Events, wait_until
 from crdtpubsub.wire.payload import pack
@@ -43,6 +44,7 @@ class Node(Publisher):
         advertise: str | None = None,
         name: str | None = None,
         cluster: str = "default",
+        secret: str | Sequence[str] | None = None,
         insecure: bool = False,
         config: Config | None = None,
     ) -> None:
@@ -56,17 +58,22 @@ class Node(Publisher):
             advertise: the endpoint others shall dial, where it differs from `bind`.
             name: a human label, 1 to 255 bytes; need not be unique.
             cluster: nodes of different clusters never talk, whatever they dial.
-            insecure: allow listening beyond this host although nothing is encrypted or
-                authenticated. On loopback every local user can join: mind that too.
+            secret: only who holds it can join, and all links are encrypted, on loopback and ipc
+                too: SECURITY.md says what that gives. At least 16 characters, not shown again
+                anywhere; `crdtpubsub keygen` prints one. To change it, give a list: listen with
+                the first, dial with each in turn, admit all. Restart node by node with
+                `[old, new]`, then with `[new, old]`, then with `new`. Costs about 50 ms each.
+            insecure: allow listening beyond this host without a secret, nothing encrypted or
+                authenticated. On loopback without one every local user can join: mind that too.
             config: the knobs.
 
         Raises:
             ConfigError: an argument makes no sense, or opens this node to the network without
-                `insecure=True`.
+                `secret` or `insecure=True`; or there is a secret, and no CURVE in this libzmq.
             InvalidNameError: `name` or `cluster` is no name.
         """
         bind = LOOPBACK if bind is None else bind
-        check_bind(bind, advertise, insecure=insecure)
+        check_bind(bind, advertise, meant=insecure or secret is not None)
         check_seeds(seeds)
         if name is not None:
             check_label(name)
@@ -77,6 +84,7 @@ class Node(Publisher):
             name=name,
             cluster=check_label(cluster),
             config=config or Config(),
+            security=None if secret is None else CurveSecurity(secret),
         )
         super().__init__(runtime)
         self._started = False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from crdtpubsub.cli import demo, sim
+from crdtpubsub.cli import demo, keygen, sim
 
 __all__ = ["main"]
 
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"crdtpubsub {_version()}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, sim):
+    for verb in (demo, keygen, sim):
         verb.add_parser(verbs)
     return parser
 

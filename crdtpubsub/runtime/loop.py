@@ -10,7 +10,15 @@ from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import ConfigError, WireError
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.core import LOGGED, Core, log
-from crdtpubsub.transport.base import Connected, Disconnected, FrameIn, Happening, Refused, Writable
+from crdtpubsub.transport.base import (
+    Connected,
+    Disconnected,
+    FrameIn,
+    HandshakeFailed,
+    Happening,
+    Refused,
+    Writable,
+)
 from crdtpubsub.wire.codec import Assemblies, Decoder
 from crdtpubsub.wire.messages import Goodbye
 
@@ -137,6 +145,10 @@ class Loop:
                 self._handle(ev.LinkDown(endpoint))
             case Refused(endpoint):
                 self._handle(ev.LinkRefused(endpoint))
+            case HandshakeFailed(endpoint, why):
+                what = "stranger_refused" if endpoint is None else "handshake_failed"
+                about = why if endpoint is None else f"{endpoint}: {why}"
+                self.core.notes.append(ef.Noted(what, about, endpoint or ""))
             case Writable(endpoint):
                 with self.core.lock:
                     self.core.sender.writable(endpoint)

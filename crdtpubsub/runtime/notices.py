@@ -101,8 +101,9 @@ class NameShared:
 class Unanswered:
     """An endpoint takes connections and never answers: `about` says why that may be.
 
-    Usually the other side cannot dial what this node advertises, or is no node of this cluster.
-    Do: compare `advertise=` (or the bound endpoint) with what others can dial.
+    Usually the other side cannot dial what this node advertises, or is no node of this cluster,
+    or the secrets differ. Told again while it lasts, for secrets every few seconds.
+    Do: compare `advertise=` (or the bound endpoint) with what others can dial, and the secrets.
     """
 
     endpoint: str

@@ -28,6 +28,7 @@ from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox, Message, Overflow
 from crdtpubsub.runtime.notices import NoticeBoard, refused_lagging, refused_no_link
 from crdtpubsub.runtime.sending import Outcome, Receipt, Sender
+from crdtpubsub.transport import Security
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
 
@@ -48,6 +49,7 @@ class Runtime:
         name: str | None,
         cluster: str,
         config: Config,
+        security: Security | None = None,
     ) -> None:
         self.config = config
         self.id = NodeId(os.urandom(16).hex())
@@ -58,6 +60,7 @@ class Runtime:
         self.core: Core  # from `start` on
         self._bind, self._seeds, self._advertise = bind, seeds, advertise
         self._tag = cluster_tag(cluster)
+        self._security = security
         self._thread: threading.Thread | None = None
         self._failed: BaseException | None = None
         self._ended = False
@@ -361,7 +364,7 @@ class Runtime:
             core.transport.close(GOODBYE_S)
 
     def _open(self) -> Loop:
-        transport = ZmqTransport()
+        transport = ZmqTransport(security=self._security)
         try:
             return self._introduce(transport, transport.bind(self._bind))
         except BaseException:

@@ -68,7 +68,19 @@ class Writable:
     endpoint: str
 
 
-Happening = FrameIn | Connected | Disconnected | Refused | Writable
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed:
+    """The far end of a connection is there, and we do not agree on who may talk.
+
+    At most once a round of dials, with all keys; strangers who dial us: at most once a `poll`.
+    Dialling goes on by itself, slower and slower.
+    """
+
+    endpoint: str | None  # None: a stranger who dialled us
+    why: str  # for people; names no secret and no key
+
+
+Happening = FrameIn | Connected | Disconnected | Refused | Writable | HandshakeFailed
 
 
 class Transport(Protocol):

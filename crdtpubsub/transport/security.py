@@ -20,7 +20,9 @@ DOMAIN: Final = b"crdtpubsub"
 
 ADMITTED: Final = b"200"
 LATER: Final = b"300"
-"""Not now: the peer dials again. For keys we do not know yet, and for our own mistakes."""
+"""Not now: the peer dials again. For keys we do not know yet, and for our own mistakes.
+
+libzmq closes the connection at once, or, if our answer was quick, at the end of HANDSHAKE_IVL."""
 NEVER: Final = b"400"
 """libzmq gives up for good, while `send()` goes on accepting. Only for revoked keys."""
 
@@ -38,14 +40,19 @@ class ZapRequest:
 
 
 class Security(Protocol):
-    """The seam for CURVE: how sockets are prepared, and who is admitted."""
+    """How sockets are prepared, and who is admitted: see `CurveSecurity` and `NullSecurity`."""
+
+    @property
+    def keys(self) -> int:
+        """How many keys there are to dial with; 0: none is needed."""
+        ...
 
     def prepare_inbound(self, socket: zmq.Socket[bytes]) -> None:
         """Set what a listening socket needs, before it binds."""
         ...
 
-    def prepare_outbound(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
-        """Set what a socket needs before it dials `endpoint`."""
+    def prepare_outbound(self, socket: zmq.Socket[bytes], key: int) -> None:
+        """Set what a socket needs before it dials with key number `key`, from 0."""
         ...
 
     def admit(self, request: ZapRequest) -> bytes:
@@ -56,12 +63,14 @@ class Security(Protocol):
 class NullSecurity:
     """No keys: everybody who speaks ZMTP 3 is admitted, and nobody else."""
 
+    keys: Final = 0
+
     def prepare_inbound(self, socket: zmq.Socket[bytes]) -> None:
         """See `Security`."""
         socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
-    def prepare_outbound(self, socket: zmq.Socket[bytes], endpoint: str) -> None:  # noqa: ARG002
+    def prepare_outbound(self, socket: zmq.Socket[bytes], key: int) -> None:  # noqa: ARG002
         """See `Security`. The domain keeps us from mistaking a web server for a ZMTP 1.0 peer."""
         self.prepare_inbound(socket)
 

@@ -18,8 +18,8 @@ import os
 import re
 import selectors
 import socket
-import struct
 import threading
+from time import monotonic
 from typing import Final, Protocol
 
 import zmq
@@ -36,30 +36,41 @@ from crdtpubsub.transport.base import (
     Connected,
     Disconnected,
     FrameIn,
+    HandshakeFailed,
     Happening,
     Writable,
     is_endpoint,
 )
+from crdtpubsub.transport.handshakes import (
+    FAILED,
+    NONSENSE,
+    SILENT,
+    Retries,
+    why_inbound,
+    why_outbound,
+)
 from crdtpubsub.transport.ipc import PathLock, path_of
+from crdtpubsub.transport.link import (
+    DISCONNECTED,
+    HANDSHAKE_SUCCEEDED,
+    Link,
+    news,
+    watch_over,
+)
 from crdtpubsub.transport.options import (
     DRAIN_BYTES_MAX,
     DRAIN_FRAMES_MAX,
     FDS_PER_LINK,
     FDS_SPARED,
     INBOUND_OPTIONS,
-    OUTBOUND_OPTIONS,
     SOCKETS_MAX,
     needs_ipv6,
     raise_fd_limit,
 )
-from crdtpubsub.transport.refusal import Address, RefusalChecks, address_of
+from crdtpubsub.transport.refusal import RefusalChecks
 from crdtpubsub.transport.security import NullSecurity, Security, ZapHandler
 
 __all__ = ["ZmqTransport"]
-
-_MONITORED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED) | int(zmq.EVENT_DISCONNECTED)
-_HANDSHAKE_SUCCEEDED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-_MONITOR_EVENT: Final = struct.Struct("=HI")
 
 
 class _Handler(Protocol):
@@ -83,18 +94,22 @@ class ZmqTransport:
             "multipart_dropped": 0,
             "oversized": 0,
             "refused": 0,
+            "handshakes_failed": 0,
+            "strangers_refused": 0,
+            "strangers_broke_off": 0,
             "checks_skipped": 0,
         }
         self._pid = os.getpid()
         self._closed = False
         self._security: Security = NullSecurity() if security is None else security
         self.links_max: Final = max(1, (raise_fd_limit() - FDS_SPARED) // FDS_PER_LINK)
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
+        self._retries = Retries(self._security.keys)
+        self._failed: list[tuple[Link, int, int]] = []  # handshakes, in this poll
         self._pending: list[Happening] = []
         # A pipe announces news only to a reader who once found it empty: the next poll looks.
-        self._fresh: list[_Link] = []
+        self._fresh: list[Link] = []
         self._locks: list[PathLock] = []
-        self._serial = 0
 
         self._selector = selectors.DefaultSelector()
         self._checks = RefusalChecks(self._selector, self.stats)
@@ -114,6 +129,9 @@ class ZmqTransport:
         self._security.prepare_inbound(self._inbound)
         self._inbound_has_more = False
         self._selector.register(self._inbound.FD, selectors.EVENT_READ, self._on_inbound)
+        self._door = watch_over(self._context, self._inbound, FAILED | SILENT)
+        self._on_door([])  # finds it empty: from now on it announces what comes
+        self._selector.register(self._door.FD, selectors.EVENT_READ, self._on_door)
 
     # ------------------------------------------------------------------ links
 
@@ -155,7 +173,7 @@ class ZmqTransport:
                 f"{self.links_max} links are all that the limit of open files allows; "
                 f"raise it (ulimit -n), {FDS_PER_LINK} per link"
             )
-        link = _Link(endpoint)
+        link = Link(endpoint)
         self._links[endpoint] = link
         try:
             self._dial(link)
@@ -169,6 +187,7 @@ class ZmqTransport:
             return
         self._check_usable()
         del self._links[endpoint]
+        self._retries.forget(endpoint)
         self._hang_up(link, linger_ms=0)
         self._pending = [
             h for h in self._pending if isinstance(h, FrameIn) or h.endpoint != endpoint
@@ -188,25 +207,8 @@ class ZmqTransport:
             del self._links[endpoint]
             raise ConfigError(f"cannot dial {endpoint!r:.200}: {error.strerror}") from error
 
-    def _dial(self, link: _Link) -> None:
-        self._serial += 1
-        monitor_endpoint = f"inproc://monitor-{self._serial}"
-        with contextlib.ExitStack() as undo:
-            link.socket = self._context.socket(zmq.DEALER)
-            undo.callback(link.socket.close, linger=0)
-            for option, value in OUTBOUND_OPTIONS:
-                link.socket.setsockopt(option, value)
-            link.socket.setsockopt(zmq.IPV6, needs_ipv6(link.endpoint))
-            self._security.prepare_outbound(link.socket, link.endpoint)
-            link.socket.monitor(monitor_endpoint, _MONITORED)
-            link.monitor = self._context.socket(zmq.PAIR)
-            undo.callback(link.monitor.close, linger=0)
-            link.monitor.linger = 0
-            # ZeroMQ's I/O thread *blocks* on a full monitor, and with it every link we have.
-            link.monitor.rcvhwm = 0
-            link.monitor.connect(monitor_endpoint)
-            link.socket.connect(link.endpoint)
-            undo.pop_all()
+    def _dial(self, link: Link) -> None:
+        link.dial(self._context, self._security, self._retries.key(link.endpoint))
 
         def on_monitor(out: list[Happening]) -> None:
             self._on_monitor(link, out)
@@ -214,15 +216,13 @@ class ZmqTransport:
         self._selector.register(link.monitor.FD, selectors.EVENT_READ, on_monitor)
         self._fresh.append(link)
 
-    def _hang_up(self, link: _Link, *, linger_ms: int) -> None:
-        """Monitor, then socket: the other order ends in a monitor of nothing."""
+    def _hang_up(self, link: Link, *, linger_ms: int) -> None:
+        if not link.dialled:
+            return
         self._checks.cancel(link.endpoint)
         self._unwatch(link)
-        link.connected = False
         self._selector.unregister(link.monitor.FD)
-        link.socket.monitor(None, 0)
-        link.monitor.close(linger=0)
-        link.socket.close(linger=linger_ms)
+        link.hang_up(linger_ms=linger_ms)
 
     # ------------------------------------------------------------------ out
 
@@ -240,18 +240,10 @@ class ZmqTransport:
         if not link.connected:
             link.refused_a_frame = True
             return False
-        try:
-            link.socket.send(frame, zmq.NOBLOCK)
-        except zmq.Again:
-            # send() looks for news of room only once in a while; reading EVENTS always does.
-            try:
-                if not _has_room(link):
-                    raise
-                link.socket.send(frame, zmq.NOBLOCK)
-            except zmq.Again:
-                link.refused_a_frame = True
-                self._watch(link)
-                return False
+        if not link.send(frame):
+            link.refused_a_frame = True
+            self._watch(link)
+            return False
         if link.refused_a_frame:
             # This send may have eaten the news that the watch waits for: keep the promise.
             link.refused_a_frame = False
@@ -261,23 +253,23 @@ class ZmqTransport:
         self.stats["bytes_out"] += len(frame)
         return True
 
-    def _watch(self, link: _Link) -> None:
+    def _watch(self, link: Link) -> None:
         if link.watched:
             return
 
         def on_outbound(out: list[Happening]) -> None:
-            if link.watched and _has_room(link):
+            if link.watched and link.has_room():
                 self._report_room(link, out)
 
         self._selector.register(link.socket.FD, selectors.EVENT_READ, on_outbound)
         link.watched = True
 
-    def _unwatch(self, link: _Link) -> None:
+    def _unwatch(self, link: Link) -> None:
         if link.watched:
             link.watched = False
             self._selector.unregister(link.socket.FD)
 
-    def _report_room(self, link: _Link, out: list[Happening]) -> None:
+    def _report_room(self, link: Link, out: list[Happening]) -> None:
         self._unwatch(link)
         link.refused_a_frame = False
         out.append(Writable(link.endpoint))
@@ -290,12 +282,14 @@ class ZmqTransport:
         out, self._pending = self._pending, []
         while self._fresh:
             link = self._fresh.pop()
-            if self._links.get(link.endpoint) is link:
+            if self._links.get(link.endpoint) is link and link.dialled:
                 self._on_monitor(link, out)
         if out or self._inbound_has_more:
             timeout_s = 0.0
         had_more = self._inbound_has_more
-        for key, _events in self._selector.select(self._checks.timeout_s(timeout_s)):
+        timeout_s = self._checks.timeout_s(timeout_s)
+        timeout_s = self._retries.timeout_s(timeout_s, monotonic())
+        for key, _events in self._selector.select(timeout_s):
             handler: _Handler = key.data
             handler(out)
             if handler == self._on_inbound:
@@ -303,7 +297,27 @@ class ZmqTransport:
         if had_more:
             self._on_inbound(out)
         self._checks.expire()
+        self._retry(out)
         return out
+
+    def _retry(self, out: list[Happening]) -> None:
+        """Give up on dials whose handshake failed, and begin those whose time has come."""
+        for link, event, value in self._failed:
+            if self._links.get(link.endpoint) is not link or link.connected or not link.dialled:
+                continue
+            self._hang_up(link, linger_ms=0)
+            rounds = self._retries.failed(link.endpoint, monotonic())
+            why = why_outbound(event, value, rounds, secret=self._security.keys > 0)
+            if why is not None:
+                out.append(HandshakeFailed(link.endpoint, why))
+        self._failed.clear()
+        for endpoint in self._retries.due(monotonic()):
+            if (waiting := self._links.get(endpoint)) is None or waiting.dialled:
+                continue
+            try:
+                self._dial(waiting)
+            except zmq.ZMQError:  # no descriptors left, for instance: as if it had failed
+                self._retries.failed(endpoint, monotonic())
 
     def _on_inbound(self, out: list[Happening], /) -> None:
         """Take frames until there are none, or the portion is full."""
@@ -327,33 +341,52 @@ class ZmqTransport:
         self.stats["frames_in"] += frames
         self.stats["bytes_in"] += size
 
-    def _on_monitor(self, link: _Link, out: list[Happening]) -> None:
-        while True:
-            try:
-                description, *_endpoint = link.monitor.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            event, _value = _MONITOR_EVENT.unpack(description)
-            if event == _HANDSHAKE_SUCCEEDED:
+    def _on_monitor(self, link: Link, out: list[Happening]) -> None:
+        for event, value in news(link.monitor):
+            if event == HANDSHAKE_SUCCEEDED:
                 self._on_connected(link, out)
-            else:
+            elif event == DISCONNECTED:
                 self._on_disconnected(link, out)
+            elif not link.connected:
+                self._on_failed(link, event, value)
 
-    def _on_connected(self, link: _Link, out: list[Happening]) -> None:
+    def _on_failed(self, link: Link, event: int, value: int) -> None:
+        link.announced = True
+        self.stats["handshakes_failed"] += 1
+        if event != SILENT or self._security.keys > 0:  # else ZeroMQ redials as well as we could
+            self._failed.append((link, event, value))
+
+    def _on_door(self, out: list[Happening], /) -> None:
+        """Strangers whom we did not let in. One is reported; all are counted."""
+        why = None
+        for event, value in news(self._door):
+            if event == SILENT:  # a look from outside, or the other half of what differs
+                self.stats["strangers_broke_off"] += 1
+            else:
+                self.stats["strangers_refused"] += 1
+                why = why_inbound(value, secret=self._security.keys > 0)
+        if why is not None:
+            out.append(HandshakeFailed(None, why))
+
+    def _on_connected(self, link: Link, out: list[Happening]) -> None:
         self._checks.cancel(link.endpoint)
         if link.connected:
             return
         link.connected = True
+        self._retries.worked(link.endpoint)
         out.append(Connected(link.endpoint))
         if link.refused_a_frame:
-            if _has_room(link):
+            if link.has_room():
                 self._report_room(link, out)
             else:
                 self._watch(link)
 
-    def _on_disconnected(self, link: _Link, out: list[Happening]) -> None:
+    def _on_disconnected(self, link: Link, out: list[Happening]) -> None:
         if not link.connected:
-            return  # a handshake that failed: the link was never up
+            if not link.announced:  # ZeroMQ gives up for ever, and says no more than this
+                self._on_failed(link, NONSENSE, 0)
+            link.announced = False
+            return
         link.connected = False
         self._unwatch(link)
         out.append(Disconnected(link.endpoint))
@@ -386,6 +419,9 @@ class ZmqTransport:
             self._hang_up(link, linger_ms=round(linger_s * 1000))
         self._links.clear()
         self._selector.unregister(self._inbound.FD)
+        self._selector.unregister(self._door.FD)
+        self._inbound.monitor(None, 0)
+        self._door.close(linger=0)
         self._inbound.close(linger=0)
         self._context.term()  # ends the ZAP handler, and waits for those who linger
         self._zap.join()
@@ -402,31 +438,3 @@ class ZmqTransport:
             raise ForkedError("this transport belongs to the parent process; make one here")
         if self._closed:
             raise ClosedError("this transport is closed")
-
-
-class _Link:
-    """One endpoint that is dialled."""
-
-    __slots__ = (
-        "address",
-        "connected",
-        "endpoint",
-        "monitor",
-        "refused_a_frame",
-        "socket",
-        "watched",
-    )
-
-    socket: zmq.Socket[bytes]
-    monitor: zmq.Socket[bytes]
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.address: Address | None = address_of(endpoint)
-        self.connected = False
-        self.refused_a_frame = False  # a `Writable` is owed
-        self.watched = False  # the selector looks for room
-
-
-def _has_room(link: _Link) -> bool:
-    return bool(int(link.socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
