@@ -26,6 +26,8 @@ ANSWER_BYTES_MAX: Final = 4096
 FDS_PER_LINK: Final = 6
 """Mailbox, TCP, both ends of the monitor; the peer's link to us; a refusal check."""
 FDS_SPARED: Final = 128
+FDS_STRANGERS: Final = 64
+"""Connections beyond those of as many peers as we may dial, before the newest are shut."""
 SOCKETS_MAX: Final = 65535  # ZeroMQ's ceiling; the default is 1023
 
 _OPTIONS: Final = (

@@ -41,12 +41,11 @@ from crdtpubsub.transport.base import (
     Writable,
     is_endpoint,
 )
+from crdtpubsub.transport.door import Door
 from crdtpubsub.transport.handshakes import (
-    FAILED,
     NONSENSE,
     SILENT,
     Retries,
-    why_inbound,
     why_outbound,
 )
 from crdtpubsub.transport.ipc import PathLock, path_of
@@ -55,13 +54,13 @@ from crdtpubsub.transport.link import (
     HANDSHAKE_SUCCEEDED,
     Link,
     news,
-    watch_over,
 )
 from crdtpubsub.transport.options import (
     DRAIN_BYTES_MAX,
     DRAIN_FRAMES_MAX,
     FDS_PER_LINK,
     FDS_SPARED,
+    FDS_STRANGERS,
     INBOUND_OPTIONS,
     SOCKETS_MAX,
     needs_ipv6,
@@ -129,9 +128,15 @@ class ZmqTransport:
         self._security.prepare_inbound(self._inbound)
         self._inbound_has_more = False
         self._selector.register(self._inbound.FD, selectors.EVENT_READ, self._on_inbound)
-        self._door = watch_over(self._context, self._inbound, FAILED | SILENT)
-        self._on_door([])  # finds it empty: from now on it announces what comes
-        self._selector.register(self._door.FD, selectors.EVENT_READ, self._on_door)
+        self._door = Door(
+            self._context,
+            self._inbound,
+            self._selector,
+            self.stats,
+            # A link is dialled from both sides: as many come in as go out.
+            open_max=self.links_max + FDS_STRANGERS,
+            secret=self._security.keys > 0,
+        )
 
     # ------------------------------------------------------------------ links
 
@@ -159,7 +164,9 @@ class ZmqTransport:
         self._inbound_has_more = True  # bind() may have taken the announcement of an earlier link
         actual = self._inbound.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(actual, bytes)
-        return actual.rstrip(b"\0").decode()
+        bound = actual.rstrip(b"\0").decode()
+        self._door.bound(bound)
+        return bound
 
     def connect(self, endpoint: str) -> None:
         """See `Transport`."""
@@ -297,6 +304,7 @@ class ZmqTransport:
         if had_more:
             self._on_inbound(out)
         self._checks.expire()
+        self._door.look()
         self._retry(out)
         return out
 
@@ -356,18 +364,6 @@ class ZmqTransport:
         if event != SILENT or self._security.keys > 0:  # else ZeroMQ redials as well as we could
             self._failed.append((link, event, value))
 
-    def _on_door(self, out: list[Happening], /) -> None:
-        """Strangers whom we did not let in. One is reported; all are counted."""
-        why = None
-        for event, value in news(self._door):
-            if event == SILENT:  # a look from outside, or the other half of what differs
-                self.stats["strangers_broke_off"] += 1
-            else:
-                self.stats["strangers_refused"] += 1
-                why = why_inbound(value, secret=self._security.keys > 0)
-        if why is not None:
-            out.append(HandshakeFailed(None, why))
-
     def _on_connected(self, link: Link, out: list[Happening]) -> None:
         self._checks.cancel(link.endpoint)
         if link.connected:
@@ -418,10 +414,8 @@ class ZmqTransport:
         for link in self._links.values():
             self._hang_up(link, linger_ms=round(linger_s * 1000))
         self._links.clear()
+        self._door.close()
         self._selector.unregister(self._inbound.FD)
-        self._selector.unregister(self._door.FD)
-        self._inbound.monitor(None, 0)
-        self._door.close(linger=0)
         self._inbound.close(linger=0)
         self._context.term()  # ends the ZAP handler, and waits for those who linger
         self._zap.join()

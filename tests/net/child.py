@@ -7,6 +7,7 @@ no child survives its parent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ class Child:
         self.messages: dict[str, list[object]] = {}
         self.readers: list[asyncio.Task[None]] = []
         self.bytes_read = 0
+        self.hoarded: list[int] = []
         self.churning: asyncio.Task[int] | None = None
 
     # ---------------------------------------------------------------- the control map
@@ -174,6 +176,20 @@ class Child:
         assert self.churning is not None
         self.churning.cancel()
         return await self.churning
+
+    # ---------------------------------------------------------------- greed
+
+    async def hoard(self) -> int:
+        """Open files until there are none left; how many that were."""
+        with contextlib.suppress(OSError):
+            while True:
+                self.hoarded.append(os.open(os.devnull, os.O_RDONLY))
+        return len(self.hoarded)
+
+    async def release(self) -> None:
+        """Close them again."""
+        while self.hoarded:
+            os.close(self.hoarded.pop())
 
     # ---------------------------------------------------------------- life
 
