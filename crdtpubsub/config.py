@@ -76,6 +76,11 @@ class Config:
     outbox_bytes_max: int = 16 * 1024 * 1024
     """Queued for one peer, beyond which publications are refused and gossip is dropped."""
 
+    outboxes_bytes_max: int = 64 * 1024 * 1024
+    """Queued for all peers together; a long message is counted once for all. What is left of it
+    is what one peer may have: few slow peers get much each, many little, each 256 KiB at least.
+    At least 17 MiB, or the longest message would not pass."""
+
     outbox_high_water_bytes: int = 1024 * 1024
     """`await publish()` suspends while a healthy peer's outbox is above this."""
 
@@ -106,6 +111,7 @@ class Config:
         self._need(self.forget_after_s >= 10 * self.suspicion_max_s(1), "forget_after_s")
         self._need(self.outbox_high_water_bytes <= self.outbox_bytes_max, "outbox_high_water_bytes")
         self._need(self.frame_bytes <= self.outbox_bytes_max, "frame_bytes")
+        self._need(self.outboxes_bytes_max >= 17 * 1024 * 1024, "outboxes_bytes_max")
         self._need(0 < self.frame_bytes <= 512 * 1024, "frame_bytes")
         self._need(self.assemblies_bytes_max >= 17 * 1024 * 1024, "assemblies_bytes_max")
         self._need(0 <= self.payload_bytes_max <= 16 * 1024 * 1024, "payload_bytes_max")

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from crdtpubsub.engine.budget import Budget
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Ack, Probe, ProbeFor, RelayedAck, Taken
 
@@ -88,6 +89,7 @@ class Outbox:
         "_shrink_at",
         "_unacked",
         "_urgent",
+        "budget",
         "bytes_max",
         "credit_bytes",
         "dropped_gossip",
@@ -105,10 +107,19 @@ class Outbox:
     )
 
     def __init__(
-        self, bytes_max: int, credit_bytes: int, cut: Cut, sent: Sent | None = None
+        self,
+        bytes_max: int,
+        credit_bytes: int,
+        cut: Cut,
+        sent: Sent | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        """`cut` encodes a chunk: the engine knows no bytes. `sent`: shared by all of a node."""
+        """`cut` encodes a chunk: the engine knows no bytes.
+
+        `sent` and `budget` are shared by all outboxes of a node.
+        """
         self.sent = sent or Sent()
+        self.budget = budget or Budget(1 << 62)
         self.in_flight_publications = 0
         self.bytes_max = bytes_max
         self.credit_bytes = credit_bytes
@@ -189,7 +200,10 @@ class Outbox:
         if self.life is None:
             return False
         # An empty one takes any record: the longest payload and its header pass the limit alone.
-        if self.queued_bytes and self.queued_bytes + len(record) > self.bytes_max:
+        queued_bytes = self.queued_bytes
+        if (queued_bytes and queued_bytes + len(record) > self.bytes_max) or not self.budget.fits(
+            record, queued_bytes
+        ):
             if publication:
                 self.dropped_publications += 1
             else:
@@ -198,7 +212,8 @@ class Outbox:
                 self.lagging = True
             return False
         self._records.append((record, publication))
-        self.queued_bytes += len(record)
+        self.queued_bytes = queued_bytes + len(record)
+        self.budget.charge(record)
         return True
 
     def draw(
@@ -236,6 +251,7 @@ class Outbox:
             else:
                 records.append(record)
             self._records.popleft()
+            self.budget.release(record)
             size += left
             publications += publication
         if not records:
@@ -293,12 +309,24 @@ class Outbox:
             self._shrink_at = now + took_s  # what was sent before says the same once more
 
     def recount(self) -> None:
-        """What is queued, counted anew: an interrupt may have come between the two."""
+        """What is queued, counted anew: an interrupt may have come between the two.
+
+        The budget is cleared before, once for all outboxes.
+        """
         self.queued_bytes = sum(len(record) for record, _ in self._records) - self._cut_at
+        for record, _ in self._records:
+            self.budget.charge(record)
+
+    def mark_bytes(self, high_water_bytes: int) -> int:
+        """Above this a publisher waits: lower where all outboxes together are nearly full."""
+        return min(high_water_bytes, self.budget.share_bytes // 2)
 
     def _drop_gossip(self) -> None:
         if self._records and not self._records[0][1]:
             self._whole()
+        for record, publication in self._records:
+            if not publication:
+                self.budget.release(record)
         kept = deque(item for item in self._records if item[1])
         self.dropped_gossip += len(self._records) - len(kept)
         self._records = kept
@@ -307,6 +335,8 @@ class Outbox:
     def _drop_records(self) -> None:
         self._whole()
         self._urgent.clear()
+        for record, _ in self._records:
+            self.budget.release(record)
         unsent = sum([publication for _, publication in self._records])
         self.dropped_publications += unsent
         self.dropped_gossip += len(self._records) - unsent

@@ -290,7 +290,8 @@ class Runtime:
     def room_at(self, endpoint: str) -> float | None:
         """None: the outbox of `endpoint` has room. Else when it last made progress."""
         line = self.core.sender.line(endpoint)
-        if line is None or line.outbox.queued_bytes <= self.config.outbox_high_water_bytes:
+        high_water_bytes = self.config.outbox_high_water_bytes
+        if line is None or line.outbox.queued_bytes <= line.outbox.mark_bytes(high_water_bytes):
             return None
         return line.progress_at
 
@@ -321,6 +322,9 @@ class Runtime:
             counters["publications_unacknowledged"] = sent.unknown
             counters["publications_unsent"] = sent.unsent
             counters["outbox_bytes"] = self.core.sender.queued_bytes()
+            counters["outboxes_bytes"] = self.core.sender.budget.bytes
+            counters["outboxes_full"] = self.core.sender.budget.refused
+            counters["dropped_urgent"] = self.core.sender.dropped_urgent()
             mailboxes = self.core.mailboxes.values()
             counters["mailbox_dropped"] += sum(m.dropped for m in mailboxes)
             counters["mailbox_bytes"] = sum(m.pending_bytes for m in mailboxes)

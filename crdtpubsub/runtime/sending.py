@@ -8,6 +8,7 @@ from enum import StrEnum
 from time import monotonic
 
 from crdtpubsub.config import Config
+from crdtpubsub.engine.budget import Budget
 from crdtpubsub.engine.outbox import Outbox, Sent
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.handover import HandOverLock
@@ -64,9 +65,14 @@ class Sender:
     me: NodeId
     encoder: Encoder
     sent: Sent = field(default_factory=Sent)
+    budget: Budget = field(init=False)
     drained_records: int = 0  # in the last drain
     _lines: dict[str, _Line] = field(default_factory=dict)
     _ready: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """All outboxes share one budget."""
+        self.budget = Budget(self.config.outboxes_bytes_max)
 
     # ---------------------------------------------------------------- under the lock
 
@@ -78,7 +84,9 @@ class Sender:
         """A link is dialled."""
         config = self.config
         if endpoint not in self._lines:
-            outbox = Outbox(config.outbox_bytes_max, config.link_credit_bytes, chunk, self.sent)
+            outbox = Outbox(
+                config.outbox_bytes_max, config.link_credit_bytes, chunk, self.sent, self.budget
+            )
             self._lines[endpoint] = _Line(outbox)
 
     def shut(self, endpoint: str) -> Outbox | None:
@@ -135,7 +143,7 @@ class Sender:
         line = self._lines.get(endpoint)
         if line is None:
             return False
-        if line.outbox.queued_bytes > self.config.outbox_high_water_bytes:
+        if line.outbox.queued_bytes > line.outbox.mark_bytes(self.config.outbox_high_water_bytes):
             if line.stalled:
                 line.outbox.dropped_publications += 1
                 return False
@@ -155,6 +163,7 @@ class Sender:
 
     def recover(self) -> None:
         """Something broke into a write: count anew, and look at every line again."""
+        self.budget.clear()
         for endpoint, line in self._lines.items():
             line.outbox.recount()
             self._ready.add(endpoint)
@@ -167,6 +176,10 @@ class Sender:
     def queued_bytes(self) -> int:
         """What waits, in all outboxes."""
         return sum(line.outbox.queued_bytes for line in self._lines.values())
+
+    def dropped_urgent(self) -> int:
+        """Answers to probes and the like that found no room on open links."""
+        return sum(line.outbox.dropped_urgent for line in self._lines.values())
 
     def dropped(self) -> tuple[int, int]:
         """Publications and gossip records that open links have dropped."""

@@ -76,6 +76,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "endpoint": f"{limits.ENDPOINT_BYTES_MAX} bytes",
         "scopes of a life": f"{limits.SCOPES_MAX} ",
         "candidates": f"{Config().candidates_max} ",
+        "unsent for all peers": f"{Config().outboxes_bytes_max // 2**20} MiB",
         "unsent for one peer": f"{Config().outbox_bytes_max // 2**20} MiB",
     }
     for what, figure in figures.items():

@@ -43,6 +43,11 @@ class Child:
     async def join(self, channel: str, client: str, meta: object = None) -> None:
         await self.client(client).join(channel, meta=meta)
 
+    async def join_deaf(self, channel: str, client: str) -> None:
+        """A member that never reads."""
+        self.clients[client] = self.node.client(client)
+        await self.clients[client].join(channel)
+
     async def leave(self, channel: str, client: str, owner: str | None = None) -> bool:
         if owner is not None:
             return await self.node.leave(channel, Member(channel, client, NodeId(owner)))
