@@ -10,6 +10,7 @@ Measures  Over `--seconds`: CPU time of each process, all threads, as a share of
 Excludes  Starting, meeting and agreeing: it begins when every node has agreed with all others.
 Compares  The target: under 1 % of a core a node at five nodes.
 Run       python -m benchmarks.idle --nodes 5 --seconds 15
+          python -m benchmarks.idle --nodes 1 --dead 300    # unreachable peers are cheap
 Prints    One JSON line: cpu_percent (median, and the worst node), bytes_per_s and frames_per_s
           out of a node and per link, met.
 """
@@ -24,10 +25,12 @@ from benchmarks.common import Children, Pipe, emit, linked, parser
 from crdtpubsub import Node
 
 TARGET_PERCENT = 1.0
+SETTLED_S = 40.0
 
 
-async def sleeper(pipe: Pipe, seeds: list[str], nodes: int, seconds: float) -> None:
-    async with Node(seeds=seeds) as node:
+async def sleeper(pipe: Pipe, seeds: list[str], nodes: int, seconds: float, dead: int) -> None:
+    nobody = [f"tcp://127.1.{n // 250}.{n % 250 + 1}:9" for n in range(dead)]
+    async with Node(seeds=[*seeds, *nobody]) as node:
         await node.client("me").join("all")
         pipe.tell(node.endpoint)
         await linked(node, nodes - 1, timeout_s=30)
@@ -36,6 +39,8 @@ async def sleeper(pipe: Pipe, seeds: list[str], nodes: int, seconds: float) -> N
         await node.converged(timeout=30)
         pipe.tell("agreed")
         await pipe.heard()
+        if dead:  # until they are dialled no more often than they will be for ever
+            await asyncio.sleep(SETTLED_S)
         before, cpu_at, at = node.stats().counters, process_time(), monotonic()
         await asyncio.sleep(seconds)  # the thing measured
         cpu_s, took_s = process_time() - cpu_at, monotonic() - at
@@ -60,12 +65,16 @@ def main() -> None:
     cli = parser(__doc__)
     cli.add_argument("--nodes", type=int, default=5)
     cli.add_argument("--seconds", type=float, default=15.0)
+    cli.add_argument(
+        "--dead", type=int, default=0, help="seeds of the first node nobody listens at"
+    )
     args = cli.parse_args()
     with Children() as children:
-        nodes = [children.start(sleeper, [], args.nodes, args.seconds)]
+        nodes = [children.start(sleeper, [], args.nodes, args.seconds, args.dead)]
         seeds = [nodes[0].hear()]
         nodes += [
-            children.start(sleeper, seeds, args.nodes, args.seconds) for _ in range(args.nodes - 1)
+            children.start(sleeper, seeds, args.nodes, args.seconds, 0)
+            for _ in range(args.nodes - 1)
         ]
         for child in nodes[1:]:
             child.hear()
@@ -80,7 +89,7 @@ def main() -> None:
     bytes_per_s = median(row["bytes_per_s"] for row in rows)
     emit(
         "idle",
-        f"{args.nodes} nodes",
+        f"{args.nodes} nodes" + (f", {args.dead} dead seeds" if args.dead else ""),
         cpu_percent=round(median(percents), 3),
         cpu_percent_worst=round(max(percents), 3),
         bytes_per_s=round(bytes_per_s, 1),

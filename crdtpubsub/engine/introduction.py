@@ -25,6 +25,7 @@ KNOWN_MAX = 500
 COMPLAIN_S = 3.0
 TRIAL_S = 3.0
 DOWN_GREETINGS_PER_S = 50
+REDIALS_PER_ROUND = 2  # of HELLOs: a dial costs the driver half a millisecond
 SLACK_S = 0.1
 """What is not urgent is done a little early or late, with what is due anyway: an idle node
 that wakes half as often costs half as much."""
@@ -225,14 +226,15 @@ class Introduction:
 
     def _greet_links(self, now: float) -> None:
         cluster = self._cluster
-        greeted_down = 0
+        greeted_down = redialled = 0
         for link in list(cluster.links.values()):
             if link.until is not None and now >= link.until:
                 link.until = None
                 cluster.disconnect_if_idle(link.endpoint)
                 continue
-            if self._hangs(link, now):
+            if redialled < REDIALS_PER_ROUND and self._hangs(link, now):
                 self._redial(link, now)
+                redialled += 1
                 continue
             if not link.handshaken or link.up or now < link.hello_at:
                 continue

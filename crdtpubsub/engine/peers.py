@@ -109,7 +109,7 @@ class Peer:
 
 
 PATIENCE_MIN_S: Final = 5.0
-PATIENCE_MAX_S: Final = 60.0
+PATIENCE_MAX_S: Final = 120.0
 """A link on which nobody answers is dialled afresh after so long, twice as long each time: a
 refused handshake is final to ZeroMQ, and a cut that drops everything is silent."""
 
