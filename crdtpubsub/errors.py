@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
     "BindError",
     "ClosedError",
     "ConfigError",
     "CrdtPubSubError",
+    "DrainError",
     "ForkedError",
     "InvalidNameError",
     "PayloadError",
@@ -64,6 +67,24 @@ class ClosedError(CrdtPubSubError, RuntimeError):
     State: unchanged; nothing was sent.
     Do: `async with Node(...)`, or make a new one: a closed node cannot be started again.
     """
+
+
+class DrainError(CrdtPubSubError, RuntimeError):
+    """Not everything that was published is known to have arrived when `drain` ended.
+
+    Raised by: `Node.drain`, after its timeout, or when the link to a peer broke meanwhile.
+    State: the node is closed. What `publications` counts may have arrived or not; everything
+        else was acknowledged by the peers it was for.
+    Do: log it; send again, from another node, what must not be missing.
+
+    Attributes:
+        publications: life of a peer -> (its name, how many it has not acknowledged).
+    """
+
+    def __init__(self, *, publications: Mapping[str, tuple[str, int]], waited_s: float) -> None:
+        said = ", ".join(f"{count} for {name}" for name, count in publications.values())
+        super().__init__(f"not acknowledged after {waited_s:.1f} s: {said}; the node is closed")
+        self.publications = dict(publications)
 
 
 class ForkedError(CrdtPubSubError, RuntimeError):

@@ -19,7 +19,7 @@ from crdtpubsub.publishing import Publisher
 from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow, Runtime
 from crdtpubsub.transport import CurveSecurity
 from crdtpubsub.views import Member, Peer, Stats, Views
-from crdtpubsub.waiting import Events, wait_until
+from crdtpubsub.waiting import Events, wait_until, wait_until_drained
 from crdtpubsub.wire.payload import pack
 
 __all__ = ["Node"]
@@ -138,7 +138,7 @@ class Node(Publisher):
     async def close(self) -> None:
         """Say goodbye (peers drop our members at once), and stop. Idempotent; under a second.
 
-        What is queued for slow peers is dropped after a quarter of a second. Clients
+        What is queued for slow peers is dropped after a quarter of a second: see `drain`. Clients
         are closed; what is queued for them can still be read. From any thread and any event loop,
         several at a time, also while the node starts. A cancelled `close` still closes.
 
@@ -149,6 +149,33 @@ class Node(Publisher):
         runtime.stop()
         await wait_until(runtime.bell, runtime.ended)
         runtime.close()
+
+    async def drain(self, *, timeout: float = 10.0) -> None:
+        """Leave, see to it that what was published arrives, and close: for a rolling restart.
+
+        From the call on this node takes nothing new: `publish`, `join`, `client` and `subscribe`
+        raise `ClosedError`, in every thread. Its clients leave all channels, without an `Exit`,
+        so that nobody sends to them any more; what they have queued can be read, also afterwards.
+        Then it waits until each peer has acknowledged every publication that a `Receipt` called
+        queued: its node has taken them out of the network and put them into the queues of its
+        clients. (`close` drops after a quarter of a second what a slow peer has not taken, and so
+        does ZeroMQ's own linger.) Then it says goodbye and closes, whatever happened.
+
+        Args:
+            timeout: seconds to wait for the peers.
+
+        Raises:
+            DrainError: not everything was acknowledged in time, or a link broke with something
+                on its way; it names the peers and counts the publications. The node is closed.
+            ClosedError: it does not run, or somebody closed it meanwhile.
+
+        If cancelled, the node is closed, as by `close`.
+        """
+        self._runtime.check()
+        try:
+            await wait_until_drained(self._runtime, timeout)
+        finally:
+            await self.close()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         runtime = getattr(self, "_runtime", None)  # not there if the arguments were refused
@@ -287,13 +314,15 @@ class Node(Publisher):
         self._runtime.check()
         check_queue(max_pending, max_pending_bytes, overflow)
         client_id = f"c-{os.urandom(8).hex()}" if id is None else check_client(id)
-        mailbox = self._runtime.open_mailbox(
+        mailbox = self._runtime.mailbox(
             client_id,
             max_pending=max_pending,
             max_pending_bytes=max_pending_bytes,
             overflow=overflow,
         )
-        return Client(self, client_id, mailbox)
+        client = Client(self, client_id, mailbox)
+        self._runtime.open_mailbox(client_id, mailbox)
+        return client
 
     def subscribe(
         self,

@@ -6,11 +6,18 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from time import monotonic
-from typing import Self
+from typing import Final, Self
 
+from crdtpubsub.engine import events as ev
+from crdtpubsub.errors import DrainError
+from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime import Bell, Feed, Notice, Runtime
 
-__all__ = ["Events", "next_signal", "wait_for_room", "wait_until"]
+__all__ = ["Events", "next_signal", "wait_for_room", "wait_until", "wait_until_drained"]
+
+_YIELD_EVERY: Final = 128
+_LOOK_AGAIN_S: Final = 0.02
+"""An acknowledgement that leaves something queued rings no bell."""
 
 
 async def next_signal(
@@ -85,6 +92,26 @@ async def wait_for_room(runtime: Runtime, endpoint: str) -> None:
         if now - asked_at >= config.publish_wait_max_s:
             return
         await next_signal(runtime.bell, lambda: runtime.room_at(endpoint) is None, left_s)
+
+
+async def wait_until_drained(runtime: Runtime, timeout_s: float) -> None:
+    """Leave every channel, and wait until the peers have acknowledged every publication.
+
+    Raises:
+        DrainError: they have not; the caller closes the node.
+        ClosedError: it was closed meanwhile.
+    """
+    began_at = monotonic()
+    me = runtime.id
+    for number, (channel, client) in enumerate(runtime.begin_drain()):
+        runtime.write(ev.Leave(DEFAULT_SCOPE, channel, me, client, by_client=True))
+        if number % _YIELD_EVERY == _YIELD_EVERY - 1:
+            await asyncio.sleep(0)
+    left_s = max(0.0, began_at + timeout_s - monotonic())
+    with contextlib.suppress(TimeoutError):
+        await wait_until(runtime.bell, runtime.drained, timeout_s=left_s, again_s=_LOOK_AGAIN_S)
+    if missing := runtime.undrained():
+        raise DrainError(publications=missing, waited_s=monotonic() - began_at)
 
 
 class Events:

@@ -308,6 +308,18 @@ class Outbox:
             self.window_bytes = max(self.window_bytes // 2, WINDOW_MIN_BYTES)
             self._shrink_at = now + took_s  # what was sent before says the same once more
 
+    @property
+    def has_publications(self) -> bool:
+        """Whether one waits here, or is on its way and was not acknowledged."""
+        if self.in_flight_publications:
+            return True
+        return any(publication for _, publication in reversed(self._records))
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many of them."""
+        return self.in_flight_publications + sum([publication for _, publication in self._records])
+
     def recount(self) -> None:
         """What is queued, counted anew: an interrupt may have come between the two.
 

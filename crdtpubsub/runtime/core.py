@@ -70,6 +70,7 @@ class Core:
         self.dials: list[ef.Connect | ef.Redial | ef.Disconnect] = []  # for the I/O thread
         self.lagging: list[str] = []
         self.overflowed: list[str] = []  # clients that a full queue closed: they leave
+        self.lost_in_drain: dict[NodeId, int] | None = None  # from the begin of a drain on
         self.sleeping = False  # the I/O thread polls, and would like to be woken
         self.sleep_until = 0.0
         self.listeners: list[Callable[[set[str] | None], None]] = []
@@ -135,6 +136,8 @@ class Core:
                         self.tallies.add(notices.claimed, effect.whom, 1, effect.about)
 
     def _lost(self, life: NodeId, unsent: int, unknown: int) -> None:
+        if self.lost_in_drain is not None:
+            self.lost_in_drain[life] = self.lost_in_drain.get(life, 0) + unsent + unknown
         if unsent:
             self.tallies.add(notices.lost_unsent, life, unsent)
         if unknown:

@@ -66,6 +66,7 @@ class Runtime:
         self._ended = False
         self._listeners: list[Callable[[set[str] | None], None]] = []
         self._closing = False
+        self._draining = False
         self._forked = False
         self._receipts: dict[str, tuple[Route, Receipt]] = {}
         self._published = 0
@@ -108,6 +109,31 @@ class Runtime:
         self.stop()
         if self._thread is not None and not self._forked:
             self._thread.join()
+
+    def begin_drain(self) -> list[tuple[str, str]]:
+        """Refuse what is new from now on; the memberships to end, as (channel, client)."""
+        self.check()
+        with self.core.lock:
+            self._draining = True
+            if self.core.lost_in_drain is None:
+                self.core.lost_in_drain = {}
+            rows = self.core.engine.set_of(DEFAULT_SCOPE).rows(self.id)
+            return sorted((channel, client) for channel, client, _, _ in rows)
+
+    def drained(self) -> bool:
+        """Whether nothing waits for a peer to acknowledge it. Raises if the node is closed."""
+        self.check()
+        with self.core.lock:
+            return not self.core.sender.has_publications
+
+    def undrained(self) -> dict[str, tuple[str, int]]:
+        """Whose acknowledgement is missing, or was when a link broke: name, publications."""
+        with self.core.lock:
+            counts = Counter(self.core.lost_in_drain or {})
+            for life, publications in self.core.sender.unacknowledged():
+                counts[life] += publications
+            names = {peer.node: peer.name for peer in self.core.engine.peers()}
+        return {life: (names.get(life, life[:8]), n) for life, n in sorted(counts.items())}
 
     def ended(self) -> bool:
         """Whether nothing of it runs here any more."""
@@ -154,6 +180,8 @@ class Runtime:
             with core.lock:
                 if mailbox is not None and mailbox.closed:
                     raise ClosedError("the client was closed; nothing was changed")  # noqa: TRY301
+                if self._draining and mailbox is not None:
+                    raise self._refusal()  # noqa: TRY301
                 due = () if mailbox is not None else core.exits_due(event)
                 try:
                     changed = core.engine.handle(event, monotonic())
@@ -163,27 +191,43 @@ class Runtime:
                     core.recover(due)
                     raise
             core.let_go(wake=wake)
+        except ClosedError:
+            raise
         except BaseException:
             core.rouse()
             raise
         return changed
 
-    def open_mailbox(
+    def _refusal(self) -> ClosedError:
+        return ClosedError(f"node {self.name} is draining and takes nothing new; nothing was done")
+
+    def mailbox(
         self, client_id: str, *, max_pending: int, max_pending_bytes: int, overflow: Overflow
     ) -> Mailbox:
-        """The queue of a new client; ConfigError if one of that id is open here."""
-        mailbox = Mailbox(
+        """A queue for a new client, which is not open yet."""
+        return Mailbox(
             max_pending=max_pending,
             max_pending_bytes=max_pending_bytes,
             overflow=overflow,
             on_drop=self.core.drops_of(client_id),
         )
-        with self.core.lock:
-            self.check()  # a node that closed meanwhile would never close this one
-            if client_id in self.core.mailboxes:
-                raise ConfigError(f"client {client_id!r} is open on this node; close it first")
-            self.core.mailboxes[client_id] = mailbox
-        return mailbox
+
+    def open_mailbox(self, client_id: str, mailbox: Mailbox) -> None:
+        """From now on it is that client's; ConfigError if one of that id is open here."""
+        try:
+            with self.core.lock:
+                self.check()  # a node that closed meanwhile would never close this one
+                if self._draining:
+                    raise self._refusal()  # noqa: TRY301
+                if client_id in self.core.mailboxes:
+                    raise ConfigError(  # noqa: TRY301
+                        f"client {client_id!r} is open on this node; close it first"
+                    )
+                self.core.mailboxes[client_id] = mailbox
+        except BaseException:  # an interrupt: nobody would have it, and its name be taken
+            if self.core.mailboxes.get(client_id) is mailbox:
+                del self.core.mailboxes[client_id]
+            raise
 
     def close_mailbox(
         self, client_id: str, mailbox: Mailbox, channels_of: Callable[[str], Iterable[str]]
@@ -214,6 +258,8 @@ class Runtime:
         core = self.core
         try:
             with core.lock:
+                if self._draining:
+                    raise self._refusal()  # noqa: TRY301
                 try:
                     receipt = self._queue(scope, channel, payload, headers, exclude, full)
                     wake = core.sleeping and core.must_wake()
@@ -222,6 +268,8 @@ class Runtime:
                     raise
             if wake or core.to_wake:
                 core.let_go(wake=wake)
+        except ClosedError:
+            raise
         except BaseException:
             core.rouse()
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic
@@ -172,6 +172,17 @@ class Sender:
     def ready(self) -> bool:
         """Whether the I/O thread has something to drain."""
         return bool(self._ready)
+
+    @property
+    def has_publications(self) -> bool:
+        """Whether a publication was not acknowledged by the peer it is for."""
+        return any(line.outbox.has_publications for line in self._lines.values())
+
+    def unacknowledged(self) -> Iterator[tuple[NodeId, int]]:
+        """How many were not, by life."""
+        for line in self._lines.values():
+            if line.outbox.life is not None and (count := line.outbox.unacknowledged):
+                yield line.outbox.life, count
 
     def queued_bytes(self) -> int:
         """What waits, in all outboxes."""

@@ -224,6 +224,19 @@ async def test_an_interrupt_anywhere_in_a_publication() -> None:
 
 
 @story
+async def test_an_interrupt_anywhere_in_the_making_of_a_client_leaves_its_name_free() -> None:
+    async with nodes(1) as (node,):
+        at, made = 0, []
+        while interrupted(at, lambda: made.append(node.client("c")), spared=SPARED):
+            assert made or node._runtime.core.mailboxes == {}, at
+            for client in made:  # it came after the client was handed over
+                await client.close()
+            made.clear()
+            at += 1
+        assert at > 10
+
+
+@story
 async def test_an_interrupted_call_leaves_nobody_asleep() -> None:
     """The wake-up was taken from the list, and then not done: a message lay there unread."""
     async with nodes(1) as (node,):
