@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, cast
+from collections import Counter
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -56,6 +57,11 @@ def test_a_link_that_drained_before_its_lag_was_noted_is_not_lagging_for_ever() 
     handled: list[ev.Event] = []
 
     class Engine:
+        me = "0" * 32
+
+        def listed(self, _life: str) -> bool:
+            return True
+
         def handle(self, event: ev.Event, _now: float) -> None:
             handled.append(event)
 
@@ -65,6 +71,8 @@ def test_a_link_that_drained_before_its_lag_was_noted_is_not_lagging_for_ever() 
     class Core:
         lock = threading.Lock()
         engine = Engine()
+        config = Config()
+        counters: ClassVar[Counter[str]] = Counter()
 
         class sender:  # noqa: N801
             @staticmethod
