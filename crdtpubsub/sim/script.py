@@ -149,6 +149,7 @@ def run_world(
     until: float | None = None,
     partition: bool = False,
     trace: bool = False,
+    world_type: type[World] = World,
 ) -> Summary:
     """Run the world of `seed` to its end; a violation is told in the summary, not raised.
 
@@ -158,6 +159,7 @@ def run_world(
         until: go on at least until this invented second.
         partition: make sure that partitions are among the faults.
         trace: keep a line for all that happened.
+        world_type: a `World` that also watches.
     """
     dice = Random(seed)
     config = _draw_config(dice)
@@ -175,7 +177,7 @@ def run_world(
     summary.replay = " ".join(["crdtpubsub sim --seed", str(seed), *filter(None, options)])
     world: World | None = None
     try:
-        world = World(seed, summary.nodes, weather=weather, config=config, trace=trace)
+        world = world_type(seed, summary.nodes, weather=weather, config=config, trace=trace)
         script = _Script(world, dice, summary)
         if partition and Fault.PARTITION not in script.kinds:
             script.kinds.append(Fault.PARTITION)

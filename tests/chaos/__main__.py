@@ -19,6 +19,7 @@ from tests.chaos.mesh import Mesh
 from tests.chaos.netns import Namespaces, missing
 from tests.chaos.run import Run, Verdict, judge
 from tests.chaos.schedule import KINDS
+from tests.chaos.worlds import judge_worlds
 
 __all__ = ["chaos"]
 
@@ -79,9 +80,15 @@ def main() -> int:
     parser.add_argument("--kinds", default="", help="of faults, with commas; default: all")
     parser.add_argument("--journal", type=Path, help="where the history is kept")
     parser.add_argument("--judge", type=Path, help="a history that was kept; runs nothing")
+    parser.add_argument("--worlds", type=int, help="judge so many simulated worlds instead")
+    parser.add_argument("--jobs", type=int, default=1, help="processes for --worlds")
     parser.add_argument("--log", action="store_true", help="print each fault")
     given = parser.parse_args()
     began_s = time.monotonic()
+    if given.worlds is not None:
+        totals = judge_worlds(given.seed, given.worlds, jobs=given.jobs)
+        print(json.dumps({"took_s": round(time.monotonic() - began_s, 1), **totals}))
+        return 1 if totals["invalid"] else 0
     if given.judge is not None:
         verdict = judge(load(given.judge))
     else:

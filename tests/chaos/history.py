@@ -18,6 +18,7 @@ __all__ = [
     "Ended",
     "Entry",
     "Fault",
+    "Forgot",
     "History",
     "Join",
     "Publication",
@@ -96,6 +97,15 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgot:
+    """A life purged all that it held of an owner: what it holds of it later is learnt anew."""
+
+    at: float
+    life: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """`owners`: what the receipt says of each, or None if there was none."""
 
@@ -129,11 +139,11 @@ class Fault:
     details: dict[str, float] = field(default_factory=dict)
 
 
-Entry = Began | Ended | Join | Removal | Read | Publication | Taken | Fault
+Entry = Began | Ended | Join | Removal | Read | Forgot | Publication | Taken | Fault
 
 _KINDS: Final[dict[str, type[Entry]]] = {
     kind.__name__.lower(): kind
-    for kind in (Began, Ended, Join, Removal, Read, Publication, Taken, Fault)
+    for kind in (Began, Ended, Join, Removal, Read, Forgot, Publication, Taken, Fault)
 }
 
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from tests.chaos.history import Ended, Entry, Join, Read, Removal
+from tests.chaos.history import Ended, Entry, Forgot, Join, Read, Removal
 
 __all__ = ["SetFull", "check"]
 
@@ -100,8 +100,10 @@ def check(history: Iterable[Entry]) -> SetFull:
                 element.known = min(element.known, read.ended)
     verdict.elements, verdict.reads = len(elements), len(reads)
     verdict.known = sum(element.known < inf for element in elements.values())
+    forgot = [entry for entry in entries if isinstance(entry, Forgot)]
+    _doubt(elements, forgot)
     _phantoms(verdict, elements, reads)
-    _by_reader(verdict, elements, reads)
+    _by_reader(verdict, elements, reads, forgot)
     _at_quiet_points(verdict, elements, reads, ends)
     _stability(verdict, elements, reads)
     return verdict
@@ -133,6 +135,19 @@ def _remove(elements: dict[int, _Element], removals: Sequence[Removal]) -> None:
                 element.removed_from = min(element.removed_from, removal.began)
 
 
+def _doubt(elements: dict[int, _Element], forgot: Sequence[Forgot]) -> None:
+    """A removal is as certain as its remover's memory of the owner: the stated price."""
+    last: dict[tuple[str, str], float] = {}
+    for entry in forgot:
+        last[entry.life, entry.owner] = entry.at
+    for element in elements.values():
+        element.removers = [
+            removal
+            for removal in element.removers
+            if last.get((removal.life, element.join.life), -inf) < removal.ended
+        ]
+
+
 def _phantoms(verdict: SetFull, elements: dict[int, _Element], reads: Sequence[Read]) -> None:
     for read in reads:
         verdict.phantom.update(read.strange)
@@ -142,11 +157,19 @@ def _phantoms(verdict: SetFull, elements: dict[int, _Element], reads: Sequence[R
                 verdict.phantom.add(f"#{serial} read at {read.life[:6]}, never joined")
 
 
-def _by_reader(verdict: SetFull, elements: dict[int, _Element], reads: Sequence[Read]) -> None:
+def _by_reader(
+    verdict: SetFull,
+    elements: dict[int, _Element],
+    reads: Sequence[Read],
+    forgot: Sequence[Forgot],
+) -> None:
     """What one reader sees of one element: absent, then present, then absent, and that is all."""
     by_reader: dict[str, list[Read]] = defaultdict(list)
     for read in reads:
         by_reader[read.life].append(read)
+    forgotten: dict[str, list[Forgot]] = defaultdict(list)
+    for entry in sorted(forgot, key=lambda entry: entry.at, reverse=True):
+        forgotten[entry.life].append(entry)
     mine: dict[str, list[tuple[float, int]]] = defaultdict(list)
     removed_by: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for serial, element in elements.items():
@@ -155,7 +178,10 @@ def _by_reader(verdict: SetFull, elements: dict[int, _Element], reads: Sequence[
         for removal in element.removers:
             removed_by[removal.life].append((removal.ended, serial))
     for who, own_reads in by_reader.items():
-        _one_reader(verdict, elements, own_reads, _Due(mine[who]), _Due(removed_by[who]))
+        _one_reader(
+            *(verdict, elements, own_reads),
+            *(_Due(mine[who]), _Due(removed_by[who]), forgotten[who]),
+        )
 
 
 class _Due:
@@ -172,11 +198,21 @@ class _Due:
 
 
 def _one_reader(
-    verdict: SetFull, elements: dict[int, _Element], reads: Sequence[Read], mine: _Due, ended: _Due
+    verdict: SetFull,
+    elements: dict[int, _Element],
+    reads: Sequence[Read],
+    mine: _Due,
+    ended: _Due,
+    forgotten: list[Forgot],
 ) -> None:
     held: set[int] = set()
     dropped: set[int] = set()
     for read in reads:
+        while forgotten and forgotten[-1].at <= read.began:
+            entry = forgotten.pop()
+            dropped |= ended.until(entry.at)
+            held = {s for s in held if elements[s].join.life != entry.owner}
+            dropped = {s for s in dropped if elements[s].join.life != entry.owner}
         now = {*read.listed, *read.hidden} & elements.keys()
         held |= mine.until(read.began)  # my own writes are visible when the call returns
         for serial in sorted(held - now):
