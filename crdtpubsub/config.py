@@ -68,7 +68,15 @@ class Config:
     address_book_max: int = 64
     candidates_max: int = 256
 
+    peers_max: int = 4096
+    """Lives held. Who comes when all places are taken replaces the life that is down the longest;
+    without one it is not admitted, counted as `peers_full`. At least 1."""
+
     # -------------------------------------------------- bounds
+    owner_members_max: int = 4_000_000
+    """Live memberships held of one other owner in one scope, some 150 bytes each. What would add
+    to them is not merged, counted as `owner_full`, and asked for again in time. At least 1."""
+
     payload_bytes_max: int = 16 * 1024 * 1024
     meta_bytes_max: int = 4096
     """Both at most their defaults: what the wire can carry."""
@@ -112,6 +120,8 @@ class Config:
         self._need(self.outbox_high_water_bytes <= self.outbox_bytes_max, "outbox_high_water_bytes")
         self._need(self.frame_bytes <= self.outbox_bytes_max, "frame_bytes")
         self._need(self.outboxes_bytes_max >= 17 * 1024 * 1024, "outboxes_bytes_max")
+        self._need(self.peers_max >= 1, "peers_max")
+        self._need(self.owner_members_max >= 1, "owner_members_max")
         self._need(0 < self.frame_bytes <= 512 * 1024, "frame_bytes")
         self._need(self.assemblies_bytes_max >= 17 * 1024 * 1024, "assemblies_bytes_max")
         self._need(0 <= self.payload_bytes_max <= 16 * 1024 * 1024, "payload_bytes_max")

@@ -200,6 +200,8 @@ class Cluster:
         candidate = self.candidates.pop(fact.node, None)
         peer = self.peers.get(fact.node)
         if peer is None:
+            if not self._room_for(fact):
+                return
             peer = self.peers[fact.node] = Peer(fact.node, fact)
             self._up = None
             self.book.discard(fact.endpoint)
@@ -234,6 +236,20 @@ class Cluster:
         if same or new.name == self.me.name:
             other = same[0] if same else self.me.node
             self.noted("same_name", f"{other} is named {new.name}, too", whom=new.node)
+
+    def _room_for(self, fact: Fact) -> bool:
+        """Whether one more life may be held; one that is down gives way."""
+        if len(self.peers) < self.config.peers_max:
+            return True
+        down = [peer for peer in self.peers.values() if peer.state is PeerState.DOWN]
+        if down:
+            self.counters["peers_replaced"] += 1
+            self.purge(min(down, key=lambda peer: (peer.down_since, peer.node)), remember=True)
+            return True
+        about = f"{fact.name} at {fact.endpoint} is not admitted: {len(self.peers)} lives are held"
+        self.noted("peers_full", about, whom=fact.node)
+        self.disconnect_if_idle(fact.endpoint)
+        return False
 
     def _introduce(self, peer: Peer) -> None:
         """Name a new life to some others at once: probes would, but only in their turn."""
@@ -298,6 +314,8 @@ class Cluster:
         peer = self.peers.get(life)
         if peer is not None or len(self.left) < LEFT_MAX:
             self.left[life] = now + self.config.goodbye_kept_s
+            if len(self.left) > 2 * LEFT_MAX:  # strangers alone do not get that far
+                del self.left[next(iter(self.left))]
         if peer is not None:
             self.move(peer, Sign.GOODBYE, now)
             self.purge(peer, remember=False)

@@ -22,6 +22,9 @@ from crdtpubsub.wire.messages import ANYBODY, Echo, Fact, Hello, Taken, Welcome
 __all__ = ["Introduction"]
 
 KNOWN_MAX = 500
+KNOWN_BYTES_MAX = 512 * 1024
+MINE_MAX = 256
+"""Addresses of my own; one that is not kept is found out anew when somebody names it."""
 COMPLAIN_S = 3.0
 TRIAL_S = 3.0
 DOWN_GREETINGS_PER_S = 50
@@ -83,10 +86,17 @@ class Introduction:
 
     def _welcome(self, link: Link, life: NodeId, nonce: int) -> None:
         cluster = self._cluster
-        known = tuple(
-            cluster.peers[other].fact for other in cluster.up()[:KNOWN_MAX] if other != life
-        )
-        cluster.greet(link.endpoint, life, Welcome(nonce, link.nonce, cluster.me, known))
+        known: list[Fact] = []
+        size_bytes = 0  # a greeting is one frame
+        for other in cluster.up()[:KNOWN_MAX]:
+            fact = cluster.peers[other].fact
+            letters = len(fact.name) + len(fact.endpoint) + sum(map(len, fact.scopes))
+            size_bytes += 4 * letters + 64 + len(fact.scopes)
+            if size_bytes > KNOWN_BYTES_MAX:
+                break
+            if other != life:
+                known.append(fact)
+        cluster.greet(link.endpoint, life, Welcome(nonce, link.nonce, cluster.me, tuple(known)))
 
     # ---------------------------------------------------------------- what others say
 
@@ -173,14 +183,17 @@ class Introduction:
         """A seed's address and what the node there advertises differ: use the advertised one."""
         cluster = self._cluster
         cluster.verified(fact, now)
-        cluster.connect(fact.endpoint)
-        cluster.aliases[link.endpoint] = fact.node
+        if fact.node in cluster.peers:
+            cluster.connect(fact.endpoint)
+            if link.endpoint in cluster.seeds:  # others are not dialled for ever anyway
+                cluster.aliases[link.endpoint] = fact.node
         cluster.disconnect(link.endpoint)
 
     def _dialled_myself(self, nonce: int) -> None:
         link = self._by_nonce(nonce)
         if link is not None:
-            self._cluster.mine.add(link.endpoint)
+            if len(self._cluster.mine) < MINE_MAX:
+                self._cluster.mine.add(link.endpoint)
             self._cluster.counters["self_dial"] += 1
             self._cluster.disconnect(link.endpoint)
 

@@ -27,6 +27,7 @@ __all__ = ["Liveness"]
 
 GOSSIPED_FACTS = 6
 CANDIDATE_SILENCES_MAX = 3
+CANDIDATE_NONCES_MAX = 1024
 ACCUSED_PROBE_S = 0.5
 RELAYING_MAX = 1024
 
@@ -309,4 +310,6 @@ class Liveness:
         if candidate.said_by is not None:
             nonce = cluster.dice.getrandbits(63) | 1
             self._candidate_nonces[nonce] = life
+            if len(self._candidate_nonces) > CANDIDATE_NONCES_MAX:  # the oldest waits in vain
+                del self._candidate_nonces[next(iter(self._candidate_nonces))]
             cluster.send([candidate.said_by], ProbeFor(nonce, life))

@@ -286,6 +286,9 @@ class Replication:
         match message:
             case msg.Deltas():
                 for delta in message.deltas:
+                    if state.beyond(delta, self.config.owner_members_max):
+                        self.cluster.noted("owner_full", state.scope, whom=delta.owner)
+                        continue
                     try:
                         change = state.members.merge(delta)
                     except Claimed as claim:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from crdtpubsub.crdt.intervals import Runs, from_births
+from crdtpubsub.crdt.delta import Delta
+from crdtpubsub.crdt.intervals import Runs, difference, from_births
 from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine.antientropy import AntiEntropy
 from crdtpubsub.engine.cluster import Cluster
@@ -30,3 +31,10 @@ class ScopeState:
             (owner, from_births(clients.values()))
             for owner, clients in sorted(self.members.by_owner(channel).items())
         ]
+
+    def beyond(self, delta: Delta, members_max: int) -> bool:
+        """Whether its owner has as many members here as it may, and `delta` would add some."""
+        members, owner = self.members, delta.owner
+        if not delta.entries or not members.holds(owner) or members.size(owner) < members_max:
+            return False
+        return bool(difference(delta.runs, members.seen(owner)))  # else updates and removals

@@ -76,6 +76,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         "endpoint": f"{limits.ENDPOINT_BYTES_MAX} bytes",
         "scopes of a life": f"{limits.SCOPES_MAX} ",
         "candidates": f"{Config().candidates_max} ",
+        "lives held": f"{Config().peers_max} ",
+        "members of one owner in one scope": f"{Config().owner_members_max} ",
         "unsent for all peers": f"{Config().outboxes_bytes_max // 2**20} MiB",
         "unsent for one peer": f"{Config().outbox_bytes_max // 2**20} MiB",
     }
