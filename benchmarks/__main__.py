@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other, and keep the JSON lines: `python -m benchmarks`.
 
-Sketch    Eight questions of 10 to 55 s: five minutes.
+Sketch    Nine questions of 10 to 55 s: five minutes.
 Setup     Each in a process of its own, as when run by hand; nothing runs beside it.
 Measures  What each of them says in its header.
 Excludes  Nothing.
@@ -27,6 +27,7 @@ ALL = (
     "joins_bulk",
     "join_under_load",
     "detection",
+    "slow_reader",
 )
 LIMIT_S = 600
 
