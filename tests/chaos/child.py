@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from typing import Any
 
-from crdtpubsub import Member, NodeId
+from crdtpubsub import Member, NodeId, QueueFullError
 from tests.net.child import Child, main
 
 Seen = tuple[str, str, str, object]
@@ -21,6 +22,8 @@ class Watched(Child):
         super().__init__(options)
         self.moved: list[tuple[float, str, str]] = []
         self.watching: asyncio.Task[None] | None = None
+        self.receipts: list[tuple[int, dict[str, str] | None]] = []
+        self.confirming: set[asyncio.Task[None]] = set()
 
     async def watch(self) -> None:
         """Note from now on, 50 times a second, whose members are shown and whose are hidden."""
@@ -66,6 +69,8 @@ class Watched(Child):
     async def close(self) -> None:
         if self.watching is not None:
             self.watching.cancel()
+        for task in list(self.confirming):
+            task.cancel()
         await super().close()
 
     async def enter(self, channel: str, client: str, number: int) -> bool:
@@ -99,6 +104,38 @@ class Watched(Child):
         receipt = await self.node.publish(channel, number)
         return {node: str(outcome) for node, outcome in receipt.owners.items()}
 
+    async def can_confirm(self) -> bool:
+        """Whether this version of the library has confirmed publications."""
+        return "confirm" in inspect.signature(self.node.publish).parameters
+
+    async def confirm(self, channel: str, number: int, seconds: float) -> None:
+        """Publish until every owner has answered; the next `look` has the receipt."""
+        task = asyncio.create_task(self.confirms(channel, number, seconds))
+        self.confirming.add(task)
+        task.add_done_callback(self.confirming.discard)
+
+    async def confirms(self, channel: str, number: int, seconds: float) -> None:
+        publish: Any = self.node.publish  # `confirm` is asked for by name only
+        try:
+            receipt = await publish(channel, number, confirm=seconds)
+        except QueueFullError:
+            self.receipts.append((number, {}))  # nothing was sent to anybody
+            return
+        clients = receipt.clients
+        self.receipts.append(
+            (
+                number,
+                {
+                    node: f"delivered {clients[node]}" if node in clients else str(outcome)
+                    for node, outcome in receipt.owners.items()
+                },
+            )
+        )
+
+    async def unconfirmed(self) -> int:
+        """How many publications wait for their answers."""
+        return len(self.confirming)
+
     async def look(self, channels: list[str]) -> dict[str, Any]:
         """Everything held in these channels and all others that are listed, and what the clients
         read since the last look."""
@@ -110,7 +147,14 @@ class Watched(Child):
                 (listed if m in up else hidden).append((m.channel, m.node, m.id, m.meta))
         messages, self.messages = self.messages, {}
         exits, self.exits = self.exits, {}
-        return {"listed": listed, "hidden": hidden, "messages": messages, "exits": exits}
+        receipts, self.receipts = self.receipts, []
+        return {
+            "listed": listed,
+            "hidden": hidden,
+            "messages": messages,
+            "exits": exits,
+            "receipts": receipts,
+        }
 
 
 if __name__ == "__main__":

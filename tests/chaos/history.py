@@ -107,7 +107,7 @@ class Forgot:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """`owners`: what the receipt says of each, or None if there was none."""
+    """`owners`: what the receipt says of each, or None if there was none. The last one counts."""
 
     began: float
     ended: float | None

@@ -52,7 +52,7 @@ def check(history: Iterable[Entry]) -> Queue:
     entries = list(history)
     verdict = Queue()
     killed = {e.life for e in entries if isinstance(e, Ended) and e.how == "killed"}
-    publications = {e.number: e for e in entries if isinstance(e, Publication)}
+    publications = {e.number: e for e in entries if isinstance(e, Publication)}  # the last one
     taken: Counter[tuple[str, str, int]] = Counter()
     for entry in entries:
         if isinstance(entry, Taken):

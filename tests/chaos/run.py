@@ -36,6 +36,7 @@ CHANNELS: Final = tuple(f"room-{n}" for n in range(4))
 CLIENTS: Final = tuple(f"c{n}" for n in range(8))
 PATIENCE_S: Final = 90.0
 QUIET_WITHIN_S: Final = 60.0
+CONFIRM_S: Final = 10.0
 STUTTER_S: Final = 0.04
 
 
@@ -92,10 +93,9 @@ class Verdict:
 def judge(entries: Sequence[Entry]) -> Verdict:
     """All checkers over one history."""
     operations = Counter(
-        type(e).__name__.lower()
-        for e in entries
-        if isinstance(e, (Join, Removal, Read, Publication))
+        type(e).__name__.lower() for e in entries if isinstance(e, (Join, Removal, Read))
     )
+    operations["publication"] = len({e.number for e in entries if isinstance(e, Publication)})
     return Verdict(
         setfull.check(entries),
         queue.check(entries),
@@ -124,7 +124,8 @@ class Run:
     _places: dict[int, tuple[str, str, str]] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _work: asyncio.Event = field(default_factory=asyncio.Event)
-    _frames: int = 0
+    _open: dict[int, tuple[float, str, str]] = field(default_factory=dict)
+    _confirms: bool = False
 
     # ---------------------------------------------------------------- the story
 
@@ -135,6 +136,7 @@ class Run:
         await self.arena.start_all(*names)
         for name in names:
             self._began(self.arena.processes[name])
+        self._confirms = await self.arena.processes[names[0]].ask("can_confirm")
         async with asyncio.TaskGroup() as group:
             users = [group.create_task(self._user(name)) for name in names]
             segments = max(1, round(seconds / self.segment_s))
@@ -180,6 +182,12 @@ class Run:
                 return up == lives - {process.id} == linked & up
 
             await until(sees_all_and_no_ghost, timeout=QUIET_WITHIN_S, poll_s=0.05)
+        for process in processes:
+
+            async def all_answered(process: Process = process) -> bool:
+                return bool(await process.ask("unconfirmed") == 0)
+
+            await until(all_answered, poll_s=0.05)
         await self.arena.settle(*processes)
         for process in processes:
             await self._read(process, settled=number)
@@ -212,7 +220,7 @@ class Run:
         elif roll < 0.67:
             await self._wipe(process, channel)
         elif roll < 0.80:
-            await self._publish(process, channel)
+            await self._publish(process, channel, confirm=pick % 2 == 0)
         else:
             await self._read(process)
 
@@ -270,8 +278,13 @@ class Run:
         exact = said["count"] == len(said["seen"])
         self.history.add(Removal(began, ended, life, channel, tuple(said["seen"]), exact=exact))
 
-    async def _publish(self, process: Process, channel: str) -> None:
+    async def _publish(self, process: Process, channel: str, *, confirm: bool) -> None:
         began, life, number = time.monotonic(), process.id, next(self._numbers)
+        if self._confirms and confirm:
+            self._open[number] = (began, life, channel)
+            self.history.add(Publication(began, None, life, channel, number, confirmed=True))
+            await self._ask(process, "confirm", channel=channel, number=number, seconds=CONFIRM_S)
+            return
         owners, ended = await self._ask(process, "say", channel=channel, number=number)
         at = None if owners is None else ended
         self.history.add(Publication(began, at, life, channel, number, owners=owners))
@@ -293,6 +306,9 @@ class Run:
         self.history.add(
             Read(began, ended, life, tuple(listed), tuple(hidden), tuple(strange), settled)
         )
+        for number, owners in said["receipts"]:
+            at, who, channel = self._open.pop(number)
+            self.history.add(Publication(at, ended, who, channel, number, True, owners))
         messages = [(client, n) for client, ns in said["messages"].items() for n in ns]
         left = [(client, channel) for client, es in said["exits"].items() for channel, _ in es]
         if messages or left:
