@@ -31,10 +31,11 @@ from crdtpubsub.runtime.notices import (
     SlowConsumer,
     Unanswered,
 )
-from crdtpubsub.views import Member, Peer, Stats
+from crdtpubsub.views import Address, Member, Peer, Stats
 from crdtpubsub.waiting import Events
 
 __all__ = [
+    "Address",
     "BindError",
     "Claimed",
     "Client",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from crdtpubsub.errors import ClosedError, ConfigError
 from crdtpubsub.runtime import Exit, Mailbox, Message
+from crdtpubsub.views import Address
 from crdtpubsub.waiting import next_signal
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Client:
     def node(self) -> Node:
         """The node it lives on."""
         return self._node
+
+    @property
+    def address(self) -> Address:
+        """Where `Node.send` of any node reaches it, whatever it is a member of."""
+        return Address(self._node.id, self.id)
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from math import inf
 from typing import Final
 
 from crdtpubsub.arguments import check_headers, packer
 from crdtpubsub.client import Client
-from crdtpubsub.errors import PayloadTooLargeError, QueueFullError
-from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel
-from crdtpubsub.runtime import Receipt, Runtime
-from crdtpubsub.views import Member
+from crdtpubsub.errors import ConfigError, PayloadTooLargeError, QueueFullError
+from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client
+from crdtpubsub.runtime import Receipt, Runtime, To
+from crdtpubsub.views import Address, Member
 from crdtpubsub.waiting import wait_for_room
 
 __all__ = ["Publisher"]
@@ -34,6 +35,7 @@ class Publisher:
         *,
         headers: Mapping[str, str] | None = None,
         exclude: Client | Member | None = None,
+        confirm: float | None = None,
     ) -> Receipt:
         """Send `data` to every member of `channel` that this node knows of.
 
@@ -42,21 +44,36 @@ class Publisher:
         that took nothing for `Config.publish_stall_s` holds nobody any more: it is refused, and
         the receipt says so, until it has drained.
 
+        With `confirm` each owner answers what became of it, and what is lost on the way is said
+        again until then: never twice to one client. It evicts nothing: a client whose queue is
+        full does not get it. It may arrive behind what is published later.
+
         Args:
             channel: it need not have members.
             data: None, bool, int, float, str, bytes, list or dict of them; 16 MiB packed.
             headers: str to str, up to 64; travels with the message.
             exclude: one member that shall not get it, usually the publishing client.
+            confirm: wait up to so many seconds for the answers of all owners. Publish from many
+                tasks at once: up to 4,096 may be unanswered by one owner.
 
         Returns:
-            A `Receipt`: members addressed, and per owner what became of it.
+            A `Receipt`: members addressed, and per owner what became of it. With `confirm` that
+            is `DELIVERED`, with the number of its clients in `Receipt.clients`; refused, for a
+            reason; or `UNKNOWN`: it was sent, not answered in time, and may have arrived.
 
         Raises:
             PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
             ClosedError, ForkedError: nothing was sent.
+            QueueFullError: an owner has 4,096 confirmed messages unanswered, or as many bytes as
+                an outbox holds; nothing was sent to anybody. Wait for some of them.
+            ConfigError: `confirm` is no time.
 
-        If cancelled while it waits, the message was queued.
+        If cancelled while it waits, the message was queued; a confirmed one is said again until
+        its time is over.
         """
+        if confirm is not None:
+            to = To(DEFAULT_SCOPE, check_channel(channel))
+            return await self._confirmed(to, data, headers, _member(exclude), confirm)
         receipt, full = self._publish(channel, data, headers, exclude)
         for endpoint in full:
             await wait_for_room(self._runtime, endpoint)
@@ -64,6 +81,71 @@ class Publisher:
         if self._published % _YIELD_EVERY == 0:
             await asyncio.sleep(0)  # a publisher that never suspends would starve its own loop
         return receipt
+
+    async def send(
+        self,
+        to: Member | Address,
+        data: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        confirm: float | None = None,
+    ) -> Receipt:
+        """Send `data` to one client, wherever it lives.
+
+        Args:
+            to: a `Member`, which gets it as long as it is a member of that channel; or an
+                `Address`, which names a client whatever it is a member of (`Message.channel` is
+                then ''). `Address.parse` reads one from a message.
+            data: as for `publish`.
+            headers: as for `publish`.
+            confirm: as for `publish`.
+
+        Returns:
+            A `Receipt` with that one owner. One that is down or without a link is refused.
+
+        Raises:
+            as `publish`; and ConfigError: `to` is neither.
+        """
+        if isinstance(to, Member):
+            target = To(DEFAULT_SCOPE, check_channel(to.channel), to.node, check_client(to.id))
+        elif isinstance(to, Address):
+            target = To(DEFAULT_SCOPE, "", to.node, check_client(to.client))
+        else:
+            raise ConfigError(f"cannot send to {to!r:.80}: use a Member, or Address.parse(text)")
+        if confirm is not None:
+            return await self._confirmed(target, data, headers, None, confirm)
+        full: list[str] = []
+        payload, said = self._packed(data, headers)
+        receipt = self._runtime.asker.send(target, payload, said, full)
+        for endpoint in full:
+            await wait_for_room(self._runtime, endpoint)
+        return receipt
+
+    async def _confirmed(
+        self,
+        to: To,
+        data: object,
+        headers: Mapping[str, str] | None,
+        exclude: tuple[NodeId, str] | None,
+        confirm: float,
+    ) -> Receipt:
+        if not 0 < confirm < inf:
+            raise ConfigError(f"confirm={confirm!r}: for how many seconds shall it be tried?")
+        payload, said = self._packed(data, headers)
+        loop = asyncio.get_running_loop()
+        settled: asyncio.Future[None] = loop.create_future()
+        ticket = self._runtime.asker.confirmed(
+            to,
+            payload,
+            said,
+            exclude,
+            confirm_s=confirm,
+            waker=loop,
+            done=lambda: None if settled.done() else settled.set_result(None),
+        )
+        if ticket.waiting:
+            await settled
+        return ticket.receipt()
 
     def publish_nowait(
         self,
@@ -82,7 +164,7 @@ class Publisher:
         if (
             receipt.owners
             and not receipt.members
-            and all(outcome.startswith("refused") for outcome in receipt.owners.values())
+            and all(outcome.refused for outcome in receipt.owners.values())
         ):
             raise QueueFullError(f"no owner of {channel!r} could take it: {receipt.owners}")
         return receipt.members
@@ -94,16 +176,23 @@ class Publisher:
         headers: Mapping[str, str] | None,
         exclude: Client | Member | None,
     ) -> tuple[Receipt, list[str]]:
+        payload, said = self._packed(data, headers)
+        but = _member(exclude)
+        return self._runtime.publish(
+            DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but
+        )
+
+    def _packed(
+        self, data: object, headers: Mapping[str, str] | None
+    ) -> tuple[bytes, dict[str, str]]:
         payload = packer().pack(data)
         limit = self._runtime.config.payload_bytes_max
         if len(payload) > limit:
             raise PayloadTooLargeError(what="payload", size_bytes=len(payload), limit_bytes=limit)
-        but: tuple[NodeId, str] | None = None
-        if isinstance(exclude, Client):
-            but = (exclude.node.id, exclude.id)
-        elif exclude is not None:
-            but = (exclude.node, exclude.id)
-        said = check_headers(headers) if headers else {}
-        return self._runtime.publish(
-            DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but
-        )
+        return payload, check_headers(headers) if headers else {}
+
+
+def _member(who: Client | Member | None) -> tuple[NodeId, str] | None:
+    if who is None:
+        return None
+    return (who.node.id if isinstance(who, Client) else who.node, who.id)

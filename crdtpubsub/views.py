@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
-from crdtpubsub.names import DEFAULT_SCOPE, NodeId
+from crdtpubsub.errors import ConfigError
+from crdtpubsub.names import DEFAULT_SCOPE, NodeId, is_name
 from crdtpubsub.runtime import Runtime
 from crdtpubsub.wire.payload import unpack
 
-__all__ = ["Member", "Peer", "Stats", "Views"]
+__all__ = ["Address", "Member", "Peer", "Stats", "Views"]
 
 _MEMBERS_CACHED: Final = 65_536
+_LIFE: Final = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,37 @@ class Member:
             PayloadError: its owner sent what does not unpack; nobody else is bothered by it.
         """
         return unpack(self.packed_meta) if self.packed_meta else None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one client can be reached, whatever it is a member of: `Client.address`.
+
+    `str(address)` travels in any payload and header; `Address.parse` reads it. It names one life
+    of a process: a restarted one has other clients, with other addresses.
+
+    Attributes:
+        node: the node the client lives on.
+        client: its id there.
+    """
+
+    node: NodeId
+    client: str
+
+    def __str__(self) -> str:
+        return f"{self.client}@{self.node}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The address that `str` wrote.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        client, at, node = text.rpartition("@")
+        if not at or not is_name(client) or not _LIFE.fullmatch(node):
+            raise ConfigError(f"{text!r:.120} is no address; use str(client.address)")
+        return cls(NodeId(node), client)
 
 
 @dataclass(frozen=True, slots=True)

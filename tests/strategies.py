@@ -12,6 +12,8 @@ from crdtpubsub.wire.messages import (
     ANYBODY,
     Accuse,
     Ack,
+    Addressed,
+    Answers,
     Chunk,
     Deltas,
     Echo,
@@ -33,6 +35,7 @@ from crdtpubsub.wire.messages import (
     Rows,
     Sums,
     Taken,
+    Terms,
     Welcome,
 )
 
@@ -165,6 +168,23 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         clients,
         st.dictionaries(texts, texts, max_size=3),
         st.none() | st.tuples(lives, names),
+    ),
+    Addressed: st.builds(
+        Addressed,
+        u64s,
+        names,
+        names,
+        clients,
+        st.binary(max_size=60),
+        st.dictionaries(texts, texts, max_size=3),
+        st.none() | st.tuples(lives, names),
+    ),
+    Terms: st.builds(Terms, u64s, u64s, u64s),
+    Answers: st.builds(
+        Answers,
+        u64s,
+        u64s,
+        st.lists(st.tuples(u64s, st.integers(0, 500), u64s), max_size=6).map(tuple),
     ),
     Chunk: st.builds(
         lambda id_, before, data, after: Chunk(id_, before + len(data) + after, before, data),

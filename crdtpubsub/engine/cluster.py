@@ -28,7 +28,7 @@ from crdtpubsub.engine.peers import AddressBook, Candidate, Link, Peer, PeerStat
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Accuse, Fact, Facts, Message, Opinion
 
-__all__ = ["Cluster", "Listener"]
+__all__ = ["Cluster", "Listener", "Watcher"]
 
 INTRODUCED_TO = 16
 LEFT_MAX = 4096
@@ -53,6 +53,19 @@ class Listener(Protocol):
         """It is forgotten, as if never met."""
 
 
+class Watcher(Protocol):
+    """Who depends on links and lives besides the listener."""
+
+    def link_changed(self, peer: Peer, now: float) -> None:
+        """My link to it came up or went."""
+
+    def replaced(self, life: NodeId) -> None:
+        """Another life answers at its endpoint."""
+
+    def purged(self, life: NodeId, cause: Cause) -> None:
+        """It is forgotten, as if never met."""
+
+
 class Cluster:
     """Who is who. Effects go to `out`, in order."""
 
@@ -64,6 +77,7 @@ class Cluster:
         self.config = config
         self.dice = dice
         self.listener = listener
+        self.watchers: tuple[Watcher, ...] = ()
         self.out: list[Effect] = []
         self.counters: Counter[str] = Counter()
         self.detector = Detector(config, dice)
@@ -267,7 +281,7 @@ class Cluster:
         if fact.endpoint != old.endpoint:
             if peer.linked:
                 peer.linked = False
-                self.listener.link_changed(peer, now)
+                self.link_changed(peer, now)
             self.connect(fact.endpoint)
             self.disconnect_if_idle(old.endpoint)
         self.listener.fact_changed(peer, old, now)
@@ -306,7 +320,20 @@ class Cluster:
         """My link to it no longer works."""
         if peer.linked:
             peer.linked = False
-            self.listener.link_changed(peer, now)
+            self.link_changed(peer, now)
+
+    def link_changed(self, peer: Peer, now: float) -> None:
+        """It came up or went: `peer.linked` says which."""
+        self.listener.link_changed(peer, now)
+        for watcher in self.watchers:
+            watcher.link_changed(peer, now)
+
+    def replaced(self, peer: Peer, now: float) -> None:
+        """Another life answers at its endpoint."""
+        peer.replaced = True
+        self.move(peer, Sign.REPLACED, now)
+        for watcher in self.watchers:
+            watcher.replaced(peer.node)
 
     def goodbye(self, life: NodeId, now: float) -> None:
         """The life itself said that it ends."""
@@ -340,4 +367,7 @@ class Cluster:
         if remember and peer.endpoint not in self.links:
             self.book.add(peer.endpoint)
         left = peer.state is PeerState.LEFT
-        self.listener.purged(peer.node, Cause.OP if left else Cause.NODE_DOWN)
+        cause = Cause.OP if left else Cause.NODE_DOWN
+        self.listener.purged(peer.node, cause)
+        for watcher in self.watchers:
+            watcher.purged(peer.node, cause)

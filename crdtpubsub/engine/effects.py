@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 from crdtpubsub.crdt.delta import Row as MemberRow
+from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
-from crdtpubsub.wire.messages import Message, Publication
+from crdtpubsub.wire.messages import Addressed, Message, Publication
 
 __all__ = [
     "Agreed",
@@ -26,6 +27,7 @@ __all__ = [
     "Redial",
     "Release",
     "Send",
+    "Settled",
 ]
 
 
@@ -112,10 +114,14 @@ class Send:
 
 @light
 class Deliver:
-    """Put a publication into the queues of these clients of mine."""
+    """Put a publication into the queues of these clients of mine.
+
+    One that has a counter evicts nothing, and its sender gets an answer: hand what became of it
+    to `Engine.answered` before anything else.
+    """
 
     sender: NodeId
-    publication: Publication
+    publication: Publication | Addressed
     clients: tuple[str, ...]  # sorted
 
 
@@ -160,6 +166,16 @@ class PeerChanged:
 
 
 @light
+class Settled:
+    """What became of a confirmed publication of mine at one owner. Each owner is settled once."""
+
+    counter: int  # what `Engine.ask` returned
+    node: NodeId
+    outcome: Outcome
+    clients: int  # of `node`, which took it into their queues
+
+
+@light
 class Gap:
     """So many publications of `node`, sent to me, are lost on the way. Exact; each told once."""
 
@@ -186,6 +202,7 @@ Effect = (
     | Release
     | Send
     | Deliver
+    | Settled
     | Exited
     | Changed
     | PeerChanged

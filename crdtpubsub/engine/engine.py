@@ -7,11 +7,14 @@ It does no I/O, reads no clock and rolls no dice of its own; remote input never 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import assert_never
 
 from crdtpubsub.config import Config
 from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine import events as ev
+from crdtpubsub.engine.answering import Answering
+from crdtpubsub.engine.asking import Asking
 from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.engine.effects import Effect, Gap
@@ -30,6 +33,12 @@ MemberKey = tuple[NodeId, str, int]
 """`(owner, client id, birth)` of one member of a channel known from context."""
 
 IDLE_TICK_S = 0.5
+
+
+def _unconfirmed(message: Message) -> bool:
+    if type(message) is msg.Publication:
+        return True
+    return type(message) is msg.Addressed and not message.counter
 
 
 class Engine:
@@ -67,6 +76,9 @@ class Engine:
         self._cluster = self._replication.cluster
         self._introduction = Introduction(self._cluster, now)
         self._liveness = Liveness(self._cluster, now)
+        self._asking = Asking(self._cluster, self.config.outbox_bytes_max)
+        self._answering = Answering(self._cluster, dice)
+        self._cluster.watchers = (self._asking, self._answering)
         self._gone = False
         self._nap_max_s = self.config.suspicion_min_s(1) + IDLE_TICK_S
 
@@ -128,7 +140,7 @@ class Engine:
         """When to hand in `Tick`, on the clock of `now`."""
         if self._gone:
             return float("inf")
-        if self._replication.busy:
+        if self._replication.busy or self._answering.due:
             return self._now
         return min(
             self._now + IDLE_TICK_S,
@@ -136,15 +148,42 @@ class Engine:
             self._liveness.next_deadline(),
             self._replication.next_deadline(),
             self._cluster.inbound.next_due(),
+            self._asking.next_deadline(),
         )
+
+    # ---------------------------------------------------------------- confirmed publications
+
+    def ask(
+        self, message: msg.Addressed, owners: Iterable[NodeId], deadline: float, now: float
+    ) -> int:
+        """Have each of these owners deliver a publication, and say so, until `deadline`.
+
+        Returns:
+            Its counter. `Settled` comes once for each owner.
+
+        Raises:
+            QueueFullError: one of them has too many unanswered; nobody was asked.
+        """
+        self._wake_up(now)
+        return self._asking.ask(message, owners, deadline, now)
+
+    def terms(self, life: NodeId) -> msg.Terms | None:
+        """What every frame to `life` with questions in it begins with; None: ask nothing now."""
+        return self._asking.terms(life)
+
+    def answered(self, sender: NodeId, counter: int, *, took: int, full: int) -> None:
+        """What became of a `Deliver` with a counter: `took` clients have it, `full` had no room."""
+        self._answering.answered(sender, counter, took=took, full=full)
+
+    # ---------------------------------------------------------------- deadlines
 
     def pending(self, scope: str) -> bool:
         """Whether writes of mine in that scope wait to be pushed."""
         return self._replication.scopes[scope].gossip.pending
 
     def next_flush(self) -> float:
-        """The same for pushes alone: all that a local write can bring forward."""
-        return self._replication.next_flush()
+        """The same for pushes and questions: all that a local call can bring forward."""
+        return min(self._replication.next_flush(), self._asking.next_deadline())
 
     def _wake_up(self, now: float) -> None:
         """A process that slept longer than a suspicion must not list what it has not verified."""
@@ -178,6 +217,10 @@ class Engine:
     def scopes(self) -> tuple[str, ...]:
         """The open scopes, sorted."""
         return self._cluster.me.scopes
+
+    def link_of(self, life: NodeId) -> str | None:
+        """The endpoint of my working link to that life, if there is one."""
+        return self._cluster.link_of(life)
 
     def listed(self, life: NodeId) -> bool:
         """Whether the members of that life are shown."""
@@ -245,6 +288,8 @@ class Engine:
             late, gap = cluster.inbound.place(sender, header.link, header.seq, frame.part)
         if late:
             self.counters["late_frame"] += 1
+        if not frame.part:
+            self._answering.frame()
         for message in frame.messages:
             if isinstance(message, msg.Hello):
                 self._introduction.hello(message, sender, now)
@@ -260,7 +305,7 @@ class Engine:
         header, cluster = frame.header, self._cluster
         sender, inbound = header.sender, cluster.inbound
         held = sender in cluster.peers
-        here = sum([type(message) is msg.Publication for message in frame.messages])
+        here = sum(map(_unconfirmed, frame.messages))
         lost = inbound.account(sender, header.published, here, frame.part)
         if held:
             self.counters["publications_received"] += here
@@ -323,10 +368,24 @@ class Engine:
                 self.counters["chunk_alone"] += 1  # the driver hands in what they make up
             case msg.Publication():
                 self._replication.deliver(message, sender, late=late)
+            case msg.Addressed():
+                self._addressed(message, sender, late=late)
+            case msg.Terms():
+                self._answering.terms(message, sender)
+            case msg.Answers():
+                self._asking.answers(message, sender, now, late=late)
             case msg.Hello():
                 pass  # taken before
             case _:
                 assert_never(message)
+
+    def _addressed(self, message: msg.Addressed, sender: NodeId, *, late: bool) -> None:
+        if not message.counter:
+            self._replication.deliver(message, sender, late=late)
+        elif self._answering.take(message, sender) and not self._replication.deliver(
+            message, sender, late=False
+        ):
+            self.answered(sender, message.counter, took=0, full=0)
 
     def _facts(self, facts: msg.Facts, sender: NodeId, now: float) -> None:
         for fact in facts.facts:
@@ -350,3 +409,5 @@ class Engine:
         self._liveness.tick(now)
         self._replication.tick(now)
         self._tell_taken(now)
+        self._asking.tick(now)
+        self._answering.tick()

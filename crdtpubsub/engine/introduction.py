@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.effects import Bind, Redial
-from crdtpubsub.engine.peers import PATIENCE_MAX_S, PATIENCE_MIN_S, Link, PeerState, Sign
+from crdtpubsub.engine.peers import PATIENCE_MAX_S, PATIENCE_MIN_S, Link, PeerState
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import ANYBODY, Echo, Fact, Hello, Taken, Welcome
 
@@ -164,8 +164,7 @@ class Introduction:
         fresh = not link.up or link.life != fact.node
         for other in [p for p in cluster.peers.values() if p.endpoint == link.endpoint]:
             if other.node != fact.node:
-                other.replaced = True
-                cluster.move(other, Sign.REPLACED, now)
+                cluster.replaced(other, now)
         link.up, link.life = True, fact.node
         if fresh:
             cluster.out.append(Bind(link.endpoint, fact.node))
@@ -174,7 +173,7 @@ class Introduction:
         if peer is not None and peer.endpoint == link.endpoint and not peer.linked:
             peer.linked = True
             peer.refusal_exempt = False
-            cluster.listener.link_changed(peer, now)
+            cluster.link_changed(peer, now)
             if (taken := cluster.inbound.taken(peer.node)) is not None:
                 # What I told it on my old link may be lost, and it may be out of credit by now.
                 cluster.send([peer.node], Taken(*taken))

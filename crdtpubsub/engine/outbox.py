@@ -8,15 +8,29 @@ from typing import Final
 
 from crdtpubsub.engine.budget import Budget
 from crdtpubsub.names import NodeId
-from crdtpubsub.wire.messages import Ack, Probe, ProbeFor, RelayedAck, Taken
+from crdtpubsub.wire.messages import (
+    Ack,
+    Addressed,
+    Answers,
+    Probe,
+    ProbeFor,
+    RelayedAck,
+    Taken,
+    Terms,
+)
 
-__all__ = ["URGENT", "Outbox", "Sent"]
+__all__ = ["CONFIRMED", "URGENT", "Outbox", "Sent"]
 
 Cut = Callable[[int, int, int, memoryview], bytes]
 """The record of a `Chunk`: its id, the size of what is cut, the place, and the bytes there."""
 
-URGENT: Final = (Probe, Ack, ProbeFor, RelayedAck, Taken)
+URGENT: Final = (Probe, Ack, ProbeFor, RelayedAck, Taken, Answers)
 """What says that somebody lives. It stands for itself, so its place among others is free."""
+
+CONFIRMED: Final = (Addressed, Terms)
+"""What is said again until it is answered: to lose it is no loss. It keeps its order."""
+
+_GOSSIP, _PUBLICATION, _CONFIRMED = range(3)
 
 URGENT_MAX: Final = 1024
 WINDOW_MIN_BYTES: Final = 32 * 1024
@@ -87,6 +101,7 @@ class Outbox:
         "_greetings",
         "_records",
         "_shrink_at",
+        "_terms",
         "_unacked",
         "_urgent",
         "budget",
@@ -113,13 +128,22 @@ class Outbox:
         cut: Cut,
         sent: Sent | None = None,
         budget: Budget | None = None,
+        terms: Callable[[NodeId], bytes | None] = lambda _life: None,
     ) -> None:
-        """`cut` encodes a chunk: the engine knows no bytes.
+        """A queue of so many bytes, of which so many may be under way.
 
-        `sent` and `budget` are shared by all outboxes of a node.
+        Args:
+            bytes_max: beyond it records are refused.
+            credit_bytes: sent and not yet taken by the peer, at most.
+            cut: encodes a chunk: the engine knows no bytes.
+            sent: the account, shared by all outboxes of a node.
+            budget: what all of them may hold together.
+            terms: the record that a frame with confirmed publications to a life begins with;
+                None: the peer ignores them, and they are said again when there is one.
         """
         self.sent = sent or Sent()
         self.budget = budget or Budget(1 << 62)
+        self._terms = terms
         self.in_flight_publications = 0
         self.bytes_max = bytes_max
         self.credit_bytes = credit_bytes
@@ -140,7 +164,7 @@ class Outbox:
         self._chunk_id = 0
         self._greetings: deque[tuple[NodeId, bytes]] = deque(maxlen=16)
         self._urgent: deque[bytes] = deque()
-        self._records: deque[tuple[bytes, bool]] = deque()
+        self._records: deque[tuple[bytes, int]] = deque()
         # (seq, bytes, publications, when it was drawn) of each frame under way
         self._unacked: deque[tuple[int, int, int, float]] = deque()
 
@@ -199,11 +223,7 @@ class Outbox:
         """
         if self.life is None:
             return False
-        # An empty one takes any record: the longest payload and its header pass the limit alone.
-        queued_bytes = self.queued_bytes
-        if (queued_bytes and queued_bytes + len(record) > self.bytes_max) or not self.budget.fits(
-            record, queued_bytes
-        ):
+        if not self._fits(record):
             if publication:
                 self.dropped_publications += 1
             else:
@@ -211,9 +231,26 @@ class Outbox:
                 self._drop_gossip()
                 self.lagging = True
             return False
-        self._records.append((record, publication))
-        self.queued_bytes = queued_bytes + len(record)
+        self._append(record, _PUBLICATION if publication else _GOSSIP)
+        return True
+
+    def _fits(self, record: bytes) -> bool:
+        # An empty one takes any record: the longest payload and its header pass the limit alone.
+        queued_bytes = self.queued_bytes
+        if queued_bytes and queued_bytes + len(record) > self.bytes_max:
+            return False
+        return self.budget.fits(record, queued_bytes)
+
+    def _append(self, record: bytes, kind: int) -> None:
+        self._records.append((record, kind))
+        self.queued_bytes += len(record)
         self.budget.charge(record)
+
+    def put_confirmed(self, record: bytes) -> bool:
+        """Queue a record that is said again if it is lost. False: it was not taken."""
+        if self.life is None or not self._fits(record):
+            return False
+        self._append(record, _CONFIRMED)
         return True
 
     def draw(
@@ -237,8 +274,9 @@ class Outbox:
             urgent_bytes += len(self._urgent[0])
             records.append(self._urgent.popleft())
         size = publications = 0
+        confirmed = False
         while self._records and self._credit and len(records) < records_max:
-            record, publication = self._records[0]
+            record, kind = self._records[0]
             left = len(record) - self._cut_at
             if size + left > limit:
                 if not size:  # alone it is too long
@@ -253,9 +291,12 @@ class Outbox:
             self._records.popleft()
             self.budget.release(record)
             size += left
-            publications += publication
+            publications += kind == _PUBLICATION
+            confirmed = confirmed or kind == _CONFIRMED
         if not records:
             return None
+        if confirmed and (terms := self._terms(self.life)) is not None:
+            records.insert(0, terms)
         before = self.sent.to(self.life)
         self.queued_bytes -= size
         if size:  # its number is the one `number()` gives next
@@ -347,11 +388,13 @@ class Outbox:
     def _drop_records(self) -> None:
         self._whole()
         self._urgent.clear()
-        for record, _ in self._records:
+        kinds = []
+        for record, kind in self._records:
             self.budget.release(record)
-        unsent = sum([publication for _, publication in self._records])
+            kinds.append(kind)
+        unsent = kinds.count(_PUBLICATION)
         self.dropped_publications += unsent
-        self.dropped_gossip += len(self._records) - unsent
+        self.dropped_gossip += kinds.count(_GOSSIP)
         self._records.clear()
         self.queued_bytes = 0
         unknown, self.in_flight_publications = self.in_flight_publications, 0

@@ -342,19 +342,17 @@ class Replication:
         for message in replies:
             self.cluster.send([peer], message)
 
-    def deliver(self, publication: msg.Publication, sender: NodeId, *, late: bool) -> None:
-        """A publication for clients of mine."""
-        state = self.scopes.get(publication.scope)
-        if late or state is None:
-            self.cluster.counters["publications_late" if late else "publications_nobody"] += 1
-            return
-        exclude = publication.exclude
-        but = exclude[1] if exclude is not None and exclude[0] == self.me else None
-        clients = state.router.local(publication.channel, but)
+    def deliver(
+        self, publication: msg.Publication | msg.Addressed, sender: NodeId, *, late: bool
+    ) -> bool:
+        """A publication for clients of mine; False if there are none, or it comes too late."""
+        state = None if late else self.scopes.get(publication.scope)
+        clients = () if state is None else state.clients_for(publication)
         if clients:
             self.cluster.out.append(Deliver(sender, publication, clients))
         else:
-            self.cluster.counters["publications_nobody"] += 1
+            self.cluster.counters["publications_late" if late else "publications_nobody"] += 1
+        return bool(clients)
 
     def gap(self, sender: NodeId) -> None:
         """Something that was sent did not arrive: do not wait for the next round."""

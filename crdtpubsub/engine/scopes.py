@@ -10,6 +10,7 @@ from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.delivery import Router
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.names import NodeId
+from crdtpubsub.wire.messages import Addressed, Publication
 
 __all__ = ["ScopeState"]
 
@@ -38,3 +39,13 @@ class ScopeState:
         if not delta.entries or not members.holds(owner) or members.size(owner) < members_max:
             return False
         return bool(difference(delta.runs, members.seen(owner)))  # else updates and removals
+
+    def clients_for(self, publication: Publication | Addressed) -> tuple[str, ...]:
+        """My clients that it is for."""
+        me, channel = self.members.me, publication.channel
+        if isinstance(publication, Addressed) and (client := publication.client):
+            if channel and client not in self.members.clients(me, channel):
+                return ()
+            return (client,)  # whether a client that need not be a member exists, its driver knows
+        owner, member = publication.exclude or ("", None)
+        return self.router.local(channel, member if owner == me else None)

@@ -1,5 +1,6 @@
 """The driver on real sockets and real time: performs effects, feeds events, owns the clock."""
 
+from crdtpubsub.runtime.asking import To
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow
 from crdtpubsub.runtime.notices import Feed, Notice
@@ -18,4 +19,5 @@ __all__ = [
     "Overflow",
     "Receipt",
     "Runtime",
+    "To",
 ]

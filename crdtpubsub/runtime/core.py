@@ -8,21 +8,25 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import RLock
+from time import monotonic
 from typing import NamedTuple
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
-from crdtpubsub.engine.outbox import URGENT
+from crdtpubsub.engine.outbox import CONFIRMED, URGENT
+from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.engine.peers import PeerState
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
+from crdtpubsub.runtime.confirming import Ticket, Waker, tell
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
 from crdtpubsub.runtime.sending import Sender
 from crdtpubsub.transport.base import Transport, is_endpoint
+from crdtpubsub.wire.messages import Addressed
 
 __all__ = ["LOGGED", "Core", "log"]
 
@@ -65,6 +69,9 @@ class Core:
         self.config = config
         self.name = engine.fact.name
         sender.sent.on_loss = self._lost
+        sender.terms = self._terms
+        self.tickets: dict[int, Ticket] = {}
+        self._done: dict[Waker, list[Ticket]] = {}
         self.counters: Counter[str] = Counter()
         self.mailboxes: dict[str, Mailbox] = {}
         self.dials: list[ef.Connect | ef.Redial | ef.Disconnect] = []  # for the I/O thread
@@ -92,19 +99,13 @@ class Core:
         for effect in effects:
             match effect:
                 case ef.Send():
-                    record = sender.encoder.message(effect.message)
-                    if isinstance(effect.message, URGENT):
-                        for endpoint in effect.endpoints:
-                            sender.put_urgent(endpoint, record)
-                        continue
-                    for endpoint in effect.endpoints:
-                        self._put_gossip(endpoint, record)
+                    self._say(effect)
                 case ef.Release():
                     sender.release(effect.endpoint, effect.link, effect.seq)
                 case ef.Deliver():
-                    said = effect.publication
-                    message = Message(said.channel, said.payload, effect.sender, said.headers)
-                    self.deliver(message, effect.clients)
+                    self._hand_over(effect)
+                case ef.Settled():
+                    self._settled(effect)
                 case ef.Changed():
                     self._changed(effect)
                 case ef.Exited():
@@ -134,6 +135,28 @@ class Core:
                     self.notes.append(effect)
                     if isinstance(effect, ef.Noted) and effect.what in _CLAIMS:
                         self.tallies.add(notices.claimed, effect.whom, 1, effect.about)
+
+    def _say(self, effect: ef.Send) -> None:
+        sender, message = self.sender, effect.message
+        record = sender.encoder.message(message)
+        if isinstance(message, URGENT):
+            for endpoint in effect.endpoints:
+                sender.put_urgent(endpoint, record)
+        elif isinstance(message, CONFIRMED):
+            for endpoint in effect.endpoints:
+                sender.put_confirmed(endpoint, record)
+        else:
+            for endpoint in effect.endpoints:
+                self._put_gossip(endpoint, record)
+
+    def _hand_over(self, effect: ef.Deliver) -> None:
+        said = effect.publication
+        message = Message(said.channel, said.payload, effect.sender, said.headers)
+        if isinstance(said, Addressed) and said.counter:
+            took, full = self.offer(message, effect.clients)
+            self.engine.answered(effect.sender, said.counter, took=took, full=full)
+        else:
+            self.deliver(message, effect.clients)
 
     def _lost(self, life: NodeId, unsent: int, unknown: int) -> None:
         if self.lost_in_drain is not None:
@@ -171,6 +194,44 @@ class Core:
                 to_wake.add(mailbox)
         self.counters["delivered"] += delivered
 
+    def offer(self, message: Message, clients: Iterable[str]) -> tuple[int, int]:
+        """The same for a confirmed message, which evicts nothing: how many took it, had no room."""
+        took = full = 0
+        for client in clients:
+            if (mailbox := self.mailboxes.get(client)) is not None and not mailbox.closed:
+                if mailbox.offer(message):
+                    took += 1
+                    self.to_wake.add(mailbox)
+                else:
+                    full += 1
+        self.counters["delivered"] += took
+        self.counters["confirmed_full"] += full
+        return took, full
+
+    def flush(self, scope: str) -> None:
+        """What I wrote before goes out before what I say."""
+        if self.engine.pending(scope):
+            self.engine.handle(ev.Flush(scope), monotonic())
+            self.perform(self.engine.take())
+
+    def _terms(self, life: NodeId) -> bytes | None:
+        terms = self.engine.terms(life)
+        return None if terms is None else self.sender.encoder.message(terms)
+
+    def _settled(self, effect: ef.Settled) -> None:
+        ticket = self.tickets.get(effect.counter)
+        if ticket is not None and ticket.settle(effect.node, effect.outcome, effect.clients):
+            del self.tickets[effect.counter]
+            self._done.setdefault(ticket.waker, []).append(ticket)
+
+    def give_up(self) -> None:
+        """This node ends: nobody will answer."""
+        for ticket in self.tickets.values():
+            for owner in list(ticket.waiting):
+                ticket.settle(owner, Outcome.UNKNOWN, 0)
+            self._done.setdefault(ticket.waker, []).append(ticket)
+        self.tickets.clear()
+
     def _changed(self, effect: ef.Changed) -> None:
         self.pulse = True
         channels: set[str] | None = None
@@ -184,6 +245,28 @@ class Core:
     def drops_of(self, client: str) -> Callable[[], None]:
         """What the mailbox of `client` calls, under the lock, for each message it loses."""
         return partial(self.tallies.add, notices.slow_consumer, client)
+
+    def snapshot(self) -> dict[str, int]:
+        """Every counter there is. Under the lock."""
+        publications, gossip = self.sender.dropped()
+        counters = Counter(self.engine.counters)
+        counters.update(self.counters)
+        counters.update({f"transport_{k}": v for k, v in self.transport.stats.items()})
+        counters["dropped_publications"] += publications
+        counters["dropped_gossip"] += gossip
+        sent = self.sender.sent
+        counters["publications_sent"] = sent.publications
+        counters["publications_acknowledged"] = sent.acknowledged
+        counters["publications_unacknowledged"] = sent.unknown
+        counters["publications_unsent"] = sent.unsent
+        counters["outbox_bytes"] = self.sender.queued_bytes()
+        counters["outboxes_bytes"] = self.sender.budget.bytes
+        counters["outboxes_full"] = self.sender.budget.refused
+        counters["dropped_urgent"] = self.sender.dropped_urgent()
+        mailboxes = self.mailboxes.values()
+        counters["mailbox_dropped"] += sum(m.dropped for m in mailboxes)
+        counters["mailbox_bytes"] = sum(m.pending_bytes for m in mailboxes)
+        return dict(counters)
 
     def must_wake(self) -> bool:
         """Whether the I/O thread sleeps longer than what was just queued allows."""
@@ -249,6 +332,9 @@ class Core:
         while self.to_wake:
             with contextlib.suppress(KeyError):
                 self.to_wake.pop().wake()
+        while self._done:
+            with contextlib.suppress(KeyError):
+                tell(*self._done.popitem())
         if self.pulse:
             self.pulse = False
             self.bell.ring()

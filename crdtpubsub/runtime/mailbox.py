@@ -161,6 +161,15 @@ class Mailbox:
             self._items.append(message)
         return True
 
+    def offer(self, message: Message) -> bool:
+        """Queue a message if there is room: nothing is evicted for it, and nobody is closed."""
+        size_bytes = message.size_bytes
+        if self.closed or not self._fits(size_bytes):
+            return False
+        self._came_bytes += size_bytes
+        self._items.append(message)
+        return True
+
     def put_exit(self, notice: Exit) -> None:
         """Queue an exit, whatever else is there."""
         with self._taking:

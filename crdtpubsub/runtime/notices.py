@@ -13,10 +13,12 @@ from threading import Lock
 from typing import Final
 from weakref import ref
 
+from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.bell import Bell
 
 __all__ = [
+    "REFUSED",
     "Claimed",
     "Feed",
     "Gap",
@@ -361,3 +363,10 @@ def lost_unsent(node: str, publications: int, _about: str) -> Notice:
 def lost_unknown(node: str, publications: int, _about: str) -> Notice:
     """For `Tallies`."""
     return Lost(NodeId(node), publications, "unknown")
+
+
+REFUSED: Final = {
+    Outcome.REFUSED_NO_LINK: refused_no_link,
+    Outcome.REFUSED_LAGGING: refused_lagging,
+}
+"""What tells of it, by what the receipt says."""

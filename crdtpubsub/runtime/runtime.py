@@ -13,21 +13,23 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from time import monotonic
+from typing import TypeVar
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.engine import Engine
-from crdtpubsub.errors import ClosedError, ConfigError, ForkedError
+from crdtpubsub.errors import ClosedError, ConfigError, ForkedError, QueueFullError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
+from crdtpubsub.runtime.asking import Asker
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.living import began
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox, Message, Overflow
-from crdtpubsub.runtime.notices import NoticeBoard, refused_lagging, refused_no_link
-from crdtpubsub.runtime.sending import Outcome, Receipt, Sender
+from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
+from crdtpubsub.runtime.sending import Outcome, Receipt, Sender, receipt_of
 from crdtpubsub.transport import Security
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
@@ -35,6 +37,8 @@ from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
 __all__ = ["Runtime"]
 
 RECEIPTS_MAX = 4096
+
+T = TypeVar("T")
 
 
 class Runtime:
@@ -57,6 +61,7 @@ class Runtime:
         self.endpoint = ""
         self.bell = Bell()  # rung after a change of any kind, by whichever thread makes it
         self.board = NoticeBoard()
+        self.asker = Asker(self)
         self.core: Core  # from `start` on
         self._bind, self._seeds, self._advertise = bind, seeds, advertise
         self._tag = cluster_tag(cluster)
@@ -124,7 +129,7 @@ class Runtime:
         """Whether nothing waits for a peer to acknowledge it. Raises if the node is closed."""
         self.check()
         with self.core.lock:
-            return not self.core.sender.has_publications
+            return not self.core.sender.has_publications and not self.core.tickets
 
     def undrained(self) -> dict[str, tuple[str, int]]:
         """Whose acknowledgement is missing, or was when a link broke: name, publications."""
@@ -275,6 +280,30 @@ class Runtime:
             raise
         return receipt, full
 
+    def locked(self, act: Callable[[], T]) -> T:
+        """Do that under the lock, as a caller; what it causes leaves after the lock is free."""
+        self.check()
+        core = self.core
+        try:
+            with core.lock:
+                if self._draining:
+                    raise self._refusal()  # noqa: TRY301
+                try:
+                    result = act()
+                    wake = core.sleeping and core.must_wake()
+                except QueueFullError:
+                    raise  # before anything was changed
+                except BaseException:
+                    core.recover()
+                    raise
+            core.let_go(wake=wake)
+        except (ClosedError, QueueFullError):
+            raise
+        except BaseException:
+            core.rouse()
+            raise
+        return result
+
     def _queue(
         self,
         scope: str,
@@ -285,9 +314,8 @@ class Runtime:
         full: list[str],
     ) -> Receipt:
         engine, sender = self.core.engine, self.core.sender
-        if engine.pending(scope):  # what I wrote before goes out before what I say
-            engine.handle(ev.Flush(scope), monotonic())
-            self.core.perform(engine.take())
+        if engine.pending(scope):
+            self.core.flush(scope)
         route = engine.route(scope, channel)
         refused: dict[NodeId, Outcome] = dict.fromkeys(route.unlinked, Outcome.REFUSED_NO_LINK)
         if route.links:
@@ -308,32 +336,20 @@ class Runtime:
                 owner, client = exclude
                 if client not in engine.set_of(scope).clients(owner, channel):
                     exclude = None
-            self._tally(refused)
-            return self._receipt(route, refused, exclude)
+            self.tally(refused)
+            return receipt_of(self.id, route, refused, exclude)
         known = self._receipts.get(channel)
         if known is None or known[0] is not route:
             if len(self._receipts) >= RECEIPTS_MAX:
                 self._receipts.clear()
-            known = self._receipts[channel] = (route, self._receipt(route, {}, None))
+            known = self._receipts[channel] = (route, receipt_of(self.id, route, {}, None))
         return known[1]
 
-    def _tally(self, refused: dict[NodeId, Outcome]) -> None:
+    def tally(self, refused: dict[NodeId, Outcome]) -> None:
+        """Publications were refused here. Under the lock."""
         self.core.counters["publications_refused"] += len(refused)
         for owner, outcome in refused.items():
-            lagging = outcome is Outcome.REFUSED_LAGGING
-            self.core.tallies.add(refused_lagging if lagging else refused_no_link, owner)
-
-    def _receipt(
-        self, route: Route, refused: dict[NodeId, Outcome], exclude: tuple[NodeId, str] | None
-    ) -> Receipt:
-        owners = {owner: Outcome.QUEUED for owner, _ in route.links}
-        if route.clients:
-            owners[self.id] = Outcome.DELIVERED
-        owners.update(refused)
-        members = sum(n for owner, n in route.counts if owner not in refused)
-        if exclude is not None:
-            members -= exclude[0] in owners and exclude[0] not in refused
-        return Receipt(members, owners)
+            self.core.tallies.add(REFUSED[outcome], owner)
 
     def room_at(self, endpoint: str) -> float | None:
         """None: the outbox of `endpoint` has room. Else when it last made progress."""
@@ -357,26 +373,9 @@ class Runtime:
     def snapshot(self) -> dict[str, int]:
         """Every counter there is."""
         with self.core.lock:
-            publications, gossip = self.core.sender.dropped()
-            counters = Counter(self.core.engine.counters)
-            counters.update(self.core.counters)
-            counters.update({f"transport_{k}": v for k, v in self.core.transport.stats.items()})
-            counters["dropped_publications"] += publications
-            counters["dropped_gossip"] += gossip
-            counters["publications"] = self._published
-            sent = self.core.sender.sent
-            counters["publications_sent"] = sent.publications
-            counters["publications_acknowledged"] = sent.acknowledged
-            counters["publications_unacknowledged"] = sent.unknown
-            counters["publications_unsent"] = sent.unsent
-            counters["outbox_bytes"] = self.core.sender.queued_bytes()
-            counters["outboxes_bytes"] = self.core.sender.budget.bytes
-            counters["outboxes_full"] = self.core.sender.budget.refused
-            counters["dropped_urgent"] = self.core.sender.dropped_urgent()
-            mailboxes = self.core.mailboxes.values()
-            counters["mailbox_dropped"] += sum(m.dropped for m in mailboxes)
-            counters["mailbox_bytes"] = sum(m.pending_bytes for m in mailboxes)
-        return dict(counters)
+            counters = self.core.snapshot()
+        counters["publications"] = self._published
+        return counters
 
     # ---------------------------------------------------------------- the I/O thread
 
@@ -411,6 +410,7 @@ class Runtime:
                     mailbox.closed = True
                     core.to_wake.add(mailbox)
                 core.pulse = True
+                core.give_up()
             core.let_go(wake=False)
             core.tell_tallies(float("inf"))
             core.transport.close(GOODBYE_S)

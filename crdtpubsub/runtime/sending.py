@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from time import monotonic
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine.budget import Budget
+from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.outbox import Outbox, Sent
+from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.transport.base import Transport
 from crdtpubsub.wire.codec import Encoder, chunk, frame
 from crdtpubsub.wire.messages import Header
 
-__all__ = ["Outcome", "Receipt", "Sender"]
+__all__ = ["Outcome", "Receipt", "Sender", "receipt_of"]
 
 FRAMES_PER_TURN = 8
 
 
-class Outcome(StrEnum):
-    """What became of a publication at one owner, as far as this node can know."""
-
-    QUEUED = "queued"  # in the outbox of a working link: at most once from here on
-    DELIVERED = "delivered"  # handed to its clients' queues (this node's own members)
-    REFUSED_NO_LINK = "refused: no link"
-    REFUSED_LAGGING = "refused: lagging"
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What `publish` did.
+    """What `publish` or `send` did.
 
     Attributes:
-        members: how many members the owners that took it have, as far as this node knows.
+        members: how many members the owners that took it have, as far as this node knows. With
+            `confirm=`: how many clients took it into their queues, for certain.
         owners: every owner of a listed member, this node included, and what became of it there.
+        clients: with `confirm=`: of each owner that is `DELIVERED`, how many of its clients.
     """
 
     members: int
     owners: Mapping[NodeId, Outcome]
+    clients: Mapping[NodeId, int] = field(default_factory=dict)
+
+
+def receipt_of(
+    me: NodeId, route: Route, refused: dict[NodeId, Outcome], exclude: tuple[NodeId, str] | None
+) -> Receipt:
+    """What is known when an unconfirmed publication has been queued."""
+    owners = {owner: Outcome.QUEUED for owner, _ in route.links}
+    if route.clients:
+        owners[me] = Outcome.DELIVERED
+    owners.update(refused)
+    members = sum(n for owner, n in route.counts if owner not in refused)
+    if exclude is not None:
+        members -= exclude[0] in owners and exclude[0] not in refused
+    return Receipt(members, owners)
 
 
 @dataclass(slots=True)
@@ -66,6 +75,7 @@ class Sender:
     encoder: Encoder
     sent: Sent = field(default_factory=Sent)
     budget: Budget = field(init=False)
+    terms: Callable[[NodeId], bytes | None] = lambda _life: None
     drained_records: int = 0  # in the last drain
     _lines: dict[str, _Line] = field(default_factory=dict)
     _ready: set[str] = field(default_factory=set)
@@ -85,7 +95,12 @@ class Sender:
         config = self.config
         if endpoint not in self._lines:
             outbox = Outbox(
-                config.outbox_bytes_max, config.link_credit_bytes, chunk, self.sent, self.budget
+                config.outbox_bytes_max,
+                config.link_credit_bytes,
+                chunk,
+                self.sent,
+                self.budget,
+                self.terms,
             )
             self._lines[endpoint] = _Line(outbox)
 
@@ -123,6 +138,12 @@ class Sender:
             return False
         self._ready.add(endpoint)
         return True
+
+    def put_confirmed(self, endpoint: str, record: bytes) -> None:
+        """Queue a record that is said again if it is lost, or finds no room."""
+        line = self._lines.get(endpoint)
+        if line is not None and line.outbox.put_confirmed(record):
+            self._ready.add(endpoint)
 
     def put_urgent(self, endpoint: str, record: bytes) -> None:
         """Queue a record ahead of all others."""

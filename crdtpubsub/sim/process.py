@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -23,10 +24,12 @@ from crdtpubsub.engine.effects import (
     Redial,
     Release,
     Send,
+    Settled,
 )
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.events import Event, LinkDrained, LinkLagging, Received, Tick
-from crdtpubsub.engine.outbox import URGENT, Outbox, Sent
+from crdtpubsub.engine.outbox import CONFIRMED, URGENT, Outbox, Sent
+from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import WireError
 from crdtpubsub.names import NodeId
@@ -34,6 +37,7 @@ from crdtpubsub.sim.network import REDIAL_MIN_S, Link
 from crdtpubsub.wire.codec import Assemblies, Decoder, Encoder, chunk, cluster_tag, frame
 from crdtpubsub.wire.messages import (
     Ack,
+    Addressed,
     Deltas,
     Echo,
     Frame,
@@ -92,6 +96,8 @@ class Process:
         self.answered: set[NodeId] = set()  # lives that answered a frame of mine, or were relayed
         self.delivered: list[tuple[str, str, bytes]] = []  # (client, channel, payload)
         self.publications = Sent()
+        self.full: set[str] = set()  # clients whose queues have no room
+        self.settled: dict[int, dict[NodeId, tuple[Outcome, int]]] = {}  # what was asked
         self.gaps: dict[NodeId, int] = {}  # publications of others that never came
         self.exits: list[Exited] = []
         self.changes: list[Changed] = []
@@ -245,7 +251,11 @@ class Process:
                         self,
                         endpoint,
                         Outbox(
-                            _OUTBOX_BYTES, self.config.link_credit_bytes, chunk, self.publications
+                            _OUTBOX_BYTES,
+                            self.config.link_credit_bytes,
+                            chunk,
+                            self.publications,
+                            terms=self._terms,
                         ),
                     )
                     self.world.dial_later(link, _TURN_S)
@@ -269,11 +279,12 @@ class Process:
                 if (told := self.links.get(endpoint)) is not None:
                     told.outbox.release(link_id, seq, self.world.now)
                     touched[endpoint] = told
-            case Deliver(_, publication, clients):
-                for client in clients:
-                    self.delivered.append((client, publication.channel, publication.payload))
+            case Deliver(sender, publication, receivers):
+                self._hand_over(sender, publication, receivers)
             case Exited():
                 self.exits.append(effect)
+            case Settled(counter, node, outcome, clients):
+                self._settled(counter, node, outcome, clients)
             case Gap(node, publications):
                 self.gaps[node] = self.gaps.get(node, 0) + publications
             case Noted():
@@ -290,6 +301,7 @@ class Process:
         kind = type(message).__name__
         self.sent[kind] = self.sent.get(kind, 0) + 1
         publication, urgent = isinstance(message, Publication), isinstance(message, URGENT)
+        confirmed = isinstance(message, CONFIRMED)
         for endpoint in endpoints:
             link = self.links.get(endpoint)
             if link is None or link.peer is None:
@@ -298,6 +310,9 @@ class Process:
             outbox = link.outbox
             if urgent:
                 outbox.put_urgent(record)
+                continue
+            if confirmed:
+                outbox.put_confirmed(record)
                 continue
             lagging = outbox.lagging
             outbox.put(record, publication=publication)
@@ -313,6 +328,35 @@ class Process:
         self._send(route.endpoints, publication, touched)
         for link in touched.values():
             self.drain(link)
+
+    def ask(self, message: Addressed, owners: Iterable[NodeId], wait_s: float) -> int:
+        """What the driver's confirmed publish does, but for its own clients; the counter."""
+        now = self.clock()
+        counter = self.engine.ask(message, owners, now + wait_s, now)
+        self.settled[counter] = {}
+        self.perform()
+        return counter
+
+    def _hand_over(
+        self, sender: NodeId, publication: Publication | Addressed, clients: tuple[str, ...]
+    ) -> None:
+        confirmed = isinstance(publication, Addressed) and publication.counter
+        took = [client for client in clients if not (confirmed and client in self.full)]
+        for client in took:
+            self.delivered.append((client, publication.channel, publication.payload))
+        if confirmed:
+            full = len(clients) - len(took)
+            self.engine.answered(sender, confirmed, took=len(took), full=full)
+
+    def _settled(self, counter: int, node: NodeId, outcome: Outcome, clients: int) -> None:
+        told = self.settled[counter]
+        if node in told:
+            self.world.checks.fail(f"node {self.index}: publication {counter} is settled twice")
+        told[node] = (outcome, clients)
+
+    def _terms(self, life: NodeId) -> bytes | None:
+        terms = self.engine.terms(life)
+        return None if terms is None else self._encoder.message(terms)
 
     def drain(self, link: Link) -> None:
         """Pack what is queued into frames and send them, unless the peer reads nothing."""

@@ -23,7 +23,7 @@ from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.sim.ether import Ether
 from crdtpubsub.sim.faults import CALM, Weather
 from crdtpubsub.sim.process import Process
-from crdtpubsub.wire.messages import Publication
+from crdtpubsub.wire.messages import Addressed, Publication
 
 __all__ = ["Sent", "World"]
 
@@ -259,6 +259,26 @@ class World(Ether):
         route = process.engine.route(scope, channel)
         process.publish(route, Publication(scope, channel, payload))
         return Sent((len(route.endpoints), len(route.unlinked), len(route.clients)))
+
+    def ask(
+        self,
+        i: int,
+        channel: str,
+        payload: bytes,
+        *,
+        confirm_s: float,
+        scope: str = DEFAULT_SCOPE,
+    ) -> tuple[int, tuple[NodeId, ...]]:
+        """Node `i` publishes and wants answers: the counter, and the other owners it asks.
+
+        What they answered is in `slots[i].settled[counter]`.
+        """
+        process = self.slots[i]
+        process.feed(Flush(scope))
+        route = process.engine.route(scope, channel)
+        owners = (*(owner for owner, _ in route.links), *route.unlinked)
+        message = Addressed(0, scope, channel, "", payload)
+        return process.ask(message, owners, confirm_s), owners
 
     def members(
         self, i: int, channel: str, *, scope: str = DEFAULT_SCOPE, include_down: bool = False

@@ -17,6 +17,8 @@ from crdtpubsub.wire.limits import CHUNK, PAIR
 from crdtpubsub.wire.messages import (
     Accuse,
     Ack,
+    Addressed,
+    Answers,
     Chunk,
     Deltas,
     Echo,
@@ -36,6 +38,7 @@ from crdtpubsub.wire.messages import (
     Rows,
     Sums,
     Taken,
+    Terms,
     Welcome,
 )
 
@@ -130,6 +133,13 @@ def _record(message: Message) -> tuple[object, ...]:
             return Kind.TAKEN, link, seq
         case Chunk(number, size, at, data):
             return Kind.CHUNK, number, size, at, data
+        case Addressed(counter, scope, channel, client, payload, headers, exclude):
+            but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
+            return Kind.ADDRESSED, counter, scope, channel, client, payload, headers, but
+        case Terms(table, lowest, stamp):
+            return Kind.TERMS, table, lowest, stamp
+        case Answers(table, stamp, runs):
+            return Kind.ANSWERS, table, stamp, _u64s(tuple(chain.from_iterable(runs)))
         case Rows(scope, root, rows, reply, stamp):
             told = None if rows is None else _chunks([_row(row) for row in rows])
             return Kind.ROWS, scope, root, told, reply, stamp

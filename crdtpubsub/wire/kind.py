@@ -28,3 +28,6 @@ class Kind(IntEnum):
     PUBLICATION = 16
     TAKEN = 17
     CHUNK = 18
+    ADDRESSED = 19
+    TERMS = 20
+    ANSWERS = 21

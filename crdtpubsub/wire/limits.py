@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Final
 
 __all__ = [
+    "ANSWERS_MAX",
     "BIRTH_MAX",
     "CHUNK",
     "ENDPOINT_BYTES_MAX",
@@ -44,6 +45,9 @@ RELAYS_MAX: Final = 16
 
 PAIR: Final = Struct(">QQ")
 """Two u64s."""
+
+ANSWERS_MAX: Final = 8192
+"""Answers one node remembers for another: twice what that one may ask before it has answers."""
 
 CHUNK: Final = 4096
 """Longest msgpack array inside a record.

@@ -18,8 +18,11 @@ from crdtpubsub.names import NodeId
 
 __all__ = [
     "ANYBODY",
+    "REFUSALS",
     "Accuse",
     "Ack",
+    "Addressed",
+    "Answers",
     "Chunk",
     "Deltas",
     "Echo",
@@ -41,6 +44,7 @@ __all__ = [
     "Rows",
     "Sums",
     "Taken",
+    "Terms",
     "Welcome",
 ]
 
@@ -269,6 +273,56 @@ class Publication:
     exclude: tuple[NodeId, str] | None = None  # the one member that does not get it
 
 
+@light
+class Addressed:
+    """A publication that asks for an answer, or one to a single client, or both.
+
+    Only in a frame with `Terms` may `counter` be other than 0.
+    """
+
+    counter: int  # of all such publications of its sender; 0: no answer is asked for
+    scope: str
+    channel: str  # '' if it goes to a client whatever it is a member of
+    client: str  # '' for every member of the channel
+    payload: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    exclude: tuple[NodeId, str] | None = None
+
+
+@light
+class Terms:
+    """On which terms the `Addressed` of this frame are said.
+
+    Attributes:
+        table: the id of the answer table I ask of; under another id nothing is delivered.
+        lowest: the lowest counter I still want an answer to: forget the answers below it.
+        stamp: not 0: say again what you have answered, with this stamp, after what came before.
+    """
+
+    table: int
+    lowest: int
+    stamp: int = 0
+
+
+REFUSALS: Final = 1 << 32
+"""In an answer: less says how many clients took it; this and more, why none did."""
+
+
+@light
+class Answers:
+    """What became of what you asked.
+
+    Attributes:
+        table: my answer table for you; another id than before: I have forgotten the old one.
+        stamp: that of the `Terms` this replies to, 0 if to none. A reply lists all I remember.
+        runs: `(first, count, answer)`: that many counters from `first` on have that answer.
+    """
+
+    table: int
+    stamp: int
+    runs: tuple[tuple[int, int, int], ...]
+
+
 # ---------------------------------------------------------------- on the way
 
 
@@ -305,6 +359,9 @@ Message = (
     | Live
     | Publication
     | Chunk
+    | Addressed
+    | Terms
+    | Answers
 )
 
 

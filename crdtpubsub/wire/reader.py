@@ -15,6 +15,7 @@ from crdtpubsub.names import NAME_BYTES_MAX, is_name
 from crdtpubsub.wire import fields
 from crdtpubsub.wire.kind import Kind
 from crdtpubsub.wire.limits import (
+    ANSWERS_MAX,
     ENDPOINT_BYTES_MAX,
     META_BYTES_MAX,
     RECORD_BYTES_MAX,
@@ -25,6 +26,8 @@ from crdtpubsub.wire.limits import (
 from crdtpubsub.wire.messages import (
     Accuse,
     Ack,
+    Addressed,
+    Answers,
     Chunk,
     Deltas,
     Echo,
@@ -44,6 +47,7 @@ from crdtpubsub.wire.messages import (
     Rows,
     Sums,
     Taken,
+    Terms,
     Welcome,
 )
 from crdtpubsub.wire.refusal import bad, refuse
@@ -104,6 +108,46 @@ class _Reader:
                 bad("member to exclude", exclude)
             exclude = (fields.life(exclude[0]), self._name("client id", exclude[1]))
         return Publication(scope, channel, payload, sender, headers, exclude)
+
+    def addressed(self, record: tuple[Any, ...]) -> Addressed:
+        _, counter, scope, channel, client, payload, headers, exclude = record
+        if type(payload) is not bytes:
+            bad("payload", payload)
+        if channel or channel != "":
+            channel = self._name("channel", channel)
+        if client or client != "":
+            client = self._name("client id", client)
+        if not channel and not client:
+            refuse("addressed to nobody")
+        fields.check_headers(headers)
+        if exclude is not None:
+            if type(exclude) is not tuple or len(exclude) != 2:
+                bad("member to exclude", exclude)
+            exclude = (fields.life(exclude[0]), self._name("client id", exclude[1]))
+        number = fields.number("counter", counter, U64_MAX)
+        scope = self._name("scope", scope)
+        return Addressed(number, scope, channel, client, payload, headers, exclude)
+
+    def terms(self, record: tuple[Any, ...]) -> Terms:
+        _, table, lowest, stamp = record
+        return Terms(
+            fields.number("table", table, U64_MAX),
+            fields.number("counter", lowest, U64_MAX),
+            fields.number("stamp", stamp, U64_MAX),
+        )
+
+    def answers(self, record: tuple[Any, ...]) -> Answers:
+        _, table, stamp, packed_runs = record
+        flat = fields.u64s(packed_runs)
+        if len(flat) % 3:
+            refuse("answers do not come in threes")
+        if sum(flat[1::3]) > ANSWERS_MAX:
+            refuse(f"more than {ANSWERS_MAX} answers")
+        return Answers(
+            fields.number("table", table, U64_MAX),
+            fields.number("stamp", stamp, U64_MAX),
+            tuple(zip(flat[0::3], flat[1::3], flat[2::3], strict=True)),
+        )
 
     def deltas(self, record: tuple[Any, ...]) -> Deltas:
         _, scope, deltas, answers, more = record
@@ -368,5 +412,8 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.PUBLICATION): (7, _Reader.publication),
     int(Kind.TAKEN): (3, _Reader.taken),
     int(Kind.CHUNK): (5, _Reader.chunk),
+    int(Kind.ADDRESSED): (8, _Reader.addressed),
+    int(Kind.TERMS): (4, _Reader.terms),
+    int(Kind.ANSWERS): (4, _Reader.answers),
 }
 """Kind -> arity and method. Keyed by plain ints: an `IntEnum` takes twice as long to find."""

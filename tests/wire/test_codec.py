@@ -38,8 +38,11 @@ from crdtpubsub.wire.codec import (
 )
 from crdtpubsub.wire.messages import (
     ANYBODY,
+    REFUSALS,
     Accuse,
     Ack,
+    Addressed,
+    Answers,
     Chunk,
     Deltas,
     Echo,
@@ -61,6 +64,7 @@ from crdtpubsub.wire.messages import (
     Rows,
     Sums,
     Taken,
+    Terms,
     Welcome,
 )
 from tests.strategies import frames, headers, messages, messages_by_kind
@@ -92,6 +96,9 @@ EXAMPLES: tuple[Message, ...] = (
     Live("default", A, (1, 9), {2: 0, 5: 3}),
     Publication("default", "prices", b"\x01", "ann", {"traceparent": "00-1"}, (B, "bob")),
     Chunk(3, 300_000, 65_536, b"part"),
+    Addressed(2**40, "default", "prices", "ann", b"\x01", {"k": "v"}, (B, "bob")),
+    Terms(2**63, 17, 5),
+    Answers(2**63, 5, ((17, 3, 1), (20, 1, REFUSALS + 1))),
 )
 
 
@@ -434,6 +441,17 @@ def test_a_delta_that_cannot_be(lie: str) -> None:
         [K.FACTS, [[[LIFE, "n", "", 0, []]]]],
         [K.FACTS, [[[LIFE, "n", "x" * 256, 0, []]]]],
         [K.FACTS, [[[LIFE, "n", "tcp://\x07", 0, []]]]],
+        [K.ADDRESSED, 1, "s", "", "", b"", {}, None],
+        [K.ADDRESSED, -1, "s", "c", "", b"", {}, None],
+        [K.ADDRESSED, 1, "s", "c", "", "text", {}, None],
+        [K.ADDRESSED, 1, "s", "c", "\n", b"", {}, None],
+        [K.ADDRESSED, 1, "s", "c", "", b"", {"a": 1}, None],
+        [K.ADDRESSED, 1, "s", "c", "", b"", {}, [LIFE]],
+        [K.TERMS, 1, 2, -1],
+        [K.TERMS, True, 2, 1],
+        [K.ANSWERS, 1, 0, q(1, 2)],
+        [K.ANSWERS, 1, 0, q(1, 8193, 1)],
+        [K.ANSWERS, 1, 0, q(1, 8000, 1, 9000, 193, 1)],
         [K.PUBLICATION, "s", "c", b"", "", {str(i): "" for i in range(65)}, None],
         [K.PUBLICATION, "s", "c", b"", "", {"a": "x" * 4097}, None],
         [K.PUBLICATION, "s", "c", b"", "", {"a": b""}, None],
