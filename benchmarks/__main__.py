@@ -21,6 +21,7 @@ from benchmarks.common import machine_busy, parser
 ALL = (
     "micro",
     "idle",
+    "confirmed_under_resets",
     "join_visible",
     "publish_latency",
     "publish_throughput",
