@@ -124,7 +124,8 @@ class PayloadTooLargeError(CrdtPubSubError, ValueError):
 class QueueFullError(CrdtPubSubError, RuntimeError):
     """A queue on this node is at its limit and the caller asked not to wait.
 
-    Raised by: `publish_nowait` when no owner's outbox has room.
+    Raised by: `publish_nowait` when no owner's outbox has room; `publish` and `send` with
+        `confirm=` when too much is unanswered.
     State: nothing was queued; the loss is counted.
     Do: slow down, use `await publish(...)`, or raise the limit.
     """

@@ -67,9 +67,13 @@ class _Owner:
 class Asking:
     """What this life has asked and was not answered. Its counters are never used again."""
 
-    def __init__(self, cluster: Cluster, bytes_max: int) -> None:
+    def __init__(self, cluster: Cluster, bytes_max: int, all_bytes_max: int) -> None:
+        """At most `bytes_max` of payloads are open at one owner, `all_bytes_max` in all."""
         self._cluster = cluster
         self._bytes_max = bytes_max
+        self._all_bytes_max = all_bytes_max
+        self._bytes = 0  # a payload that several owners are asked to take counts once
+        self._asked: dict[int, int] = {}  # counter -> at how many owners it is open
         self._owners: dict[NodeId, _Owner] = {}
         self._next = 1
         self._deadline = NEVER  # not later than any that is open
@@ -78,6 +82,11 @@ class Asking:
     # ---------------------------------------------------------------- asking
 
     def _room(self, owners: tuple[NodeId, ...], size_bytes: int) -> None:
+        if self._bytes and self._bytes + size_bytes > self._all_bytes_max:
+            raise QueueFullError(
+                f"{len(self._asked)} confirmed publications of {self._bytes} bytes are unanswered; "
+                "nothing was sent: wait for answers, or publish less"
+            )
         for life in owners:
             owner = self._owners.get(life)
             if owner is None or not owner.asked:
@@ -99,6 +108,9 @@ class Asking:
         counter = self._next
         self._next += 1
         message = replace(message, counter=counter)
+        if owners:
+            self._asked[counter] = len(owners)
+            self._bytes += len(message.payload)
         endpoints: list[str] = []
         for life in owners:
             owner = self._owners.setdefault(life, _Owner())
@@ -183,7 +195,12 @@ class Asking:
         self, life: NodeId, owner: _Owner, counter: int, outcome: Outcome, clients: int = 0
     ) -> None:
         question = owner.open.pop(counter)
-        owner.bytes -= len(question.message.payload)
+        size_bytes = len(question.message.payload)
+        owner.bytes -= size_bytes
+        self._asked[counter] -= 1
+        if not self._asked[counter]:
+            del self._asked[counter]
+            self._bytes -= size_bytes
         while owner.asked and owner.asked[0] not in owner.open:
             owner.asked.popleft()
         self._cluster.count(_COUNTERS[outcome])

@@ -76,7 +76,8 @@ class Engine:
         self._cluster = self._replication.cluster
         self._introduction = Introduction(self._cluster, now)
         self._liveness = Liveness(self._cluster, now)
-        self._asking = Asking(self._cluster, self.config.outbox_bytes_max)
+        limits = self.config.outbox_bytes_max, self.config.outboxes_bytes_max
+        self._asking = Asking(self._cluster, *limits)
         self._answering = Answering(self._cluster, dice)
         self._cluster.watchers = (self._asking, self._answering)
         self._gone = False

@@ -11,6 +11,8 @@ import pytest
 from crdtpubsub import (
     BindError,
     Claimed,
+    Gap,
+    Lost,
     Missed,
     Node,
     NodeId,
@@ -19,6 +21,7 @@ from crdtpubsub import (
     PeerUp,
     SlowConsumer,
 )
+from crdtpubsub.engine import effects as ef
 from crdtpubsub.runtime.notices import FEED_MAX, NoticeBoard, Tallies, claimed, slow_consumer
 from crdtpubsub.waiting import Events
 from tests.api.helpers import WAIT_S, nodes, story, until
@@ -136,3 +139,21 @@ async def test_a_cancelled_reader_loses_nothing_and_close_ends_the_iteration() -
         events.close()
         node._runtime.board.post(SlowConsumer("ann", 2))
         assert [notice async for notice in events] == []
+
+
+@story
+async def test_losses_are_told_with_their_numbers() -> None:
+    """The effects of the engine and of the outboxes, as they come in the I/O thread."""
+    async with nodes(2) as [here, there]:
+        events = here.events()
+        core = here._runtime.core
+        with core.lock:
+            for _ in range(3):
+                core.perform([ef.Gap(there.id, 2)])
+            core.sender.sent.lose(there.id, unsent=4, unknown=5)
+        told = {await next_notice(events) for _ in range(3)}
+        assert told == {
+            Gap(there.id, 6),
+            Lost(there.id, 4, "unsent"),
+            Lost(there.id, 5, "unknown"),
+        }
