@@ -2,7 +2,9 @@
 
 After Jepsen's total-queue (https://jepsen-io.github.io/jepsen/jepsen.checker.html#var-total-queue).
 For each confirmed publication and owner: `lost` = clients acknowledged - clients that received.
-Owners that were killed are not judged: what their clients had not yet read died with them.
+Owners whose life ended are not judged: what their clients had not yet read died with them, and
+what came of a message whose answer was still under way nobody can say (a publisher is told
+`refused: restarted`; such ones that did arrive are counted as `contradicted`).
 `duplicated` and `unexpected` are judged for unconfirmed publications as well.
 """
 
@@ -34,7 +36,8 @@ class Queue:
     unexpected: int = 0
     unknown: int = 0  # outcomes of confirmed publications: it may have arrived
     refused: int = 0
-    unjudged: int = 0  # acknowledged by an owner that was killed
+    unjudged: int = 0  # acknowledged by an owner whose life ended
+    contradicted: int = 0  # refused, says the receipt; but it arrived before that life ended
     why: list[str] = field(default_factory=list)
 
     @property
@@ -51,7 +54,7 @@ def check(history: Iterable[Entry]) -> Queue:
     """Judge a history."""
     entries = list(history)
     verdict = Queue()
-    killed = {e.life for e in entries if isinstance(e, Ended) and e.how == "killed"}
+    ended = {e.life for e in entries if isinstance(e, Ended)}
     publications = {e.number: e for e in entries if isinstance(e, Publication)}  # the last one
     taken: Counter[tuple[str, str, int]] = Counter()
     for entry in entries:
@@ -69,7 +72,7 @@ def check(history: Iterable[Entry]) -> Queue:
             verdict.blame(f"duplicated: {client}@{life[:6]} got {number} {times} times")
     clients: Counter[tuple[str, int]] = Counter((life, number) for life, _, number in taken)
     for publication in publications.values():
-        _judge(verdict, publication, clients, killed)
+        _judge(verdict, publication, clients, ended)
     return verdict
 
 
@@ -77,7 +80,7 @@ def _judge(
     verdict: Queue,
     publication: Publication,
     clients: Counter[tuple[str, int]],
-    killed: set[str],
+    ended: set[str],
 ) -> None:
     verdict.published += 1
     verdict.confirmed += publication.confirmed
@@ -87,14 +90,16 @@ def _judge(
         got = clients[life, publication.number]
         if outcome.startswith("refused"):
             verdict.refused += 1
-            if got:
+            if got and life in ended:
+                verdict.contradicted += got
+            elif got:
                 verdict.unexpected += got
                 verdict.blame(f"unexpected: {publication.number} was {outcome} by {life[:6]}")
         elif outcome.startswith("unknown"):
             verdict.unknown += 1
         elif publication.confirmed and (match := DELIVERED.match(outcome)):
             told = int(match[1] or 0)
-            if life in killed:
+            if life in ended:
                 verdict.unjudged += told
                 continue
             verdict.acknowledged += told
