@@ -299,7 +299,7 @@ class Engine:
         if header.to != ANYBODY and not late:
             self._account(frame, size_bytes, now, gap=gap and header.seq > 0)
         if gap and header.seq > 0:
-            self._replication.gap(sender)
+            self._replication.gap(sender, now)
 
     def _account(self, frame: Frame, size_bytes: int, now: float, *, gap: bool) -> None:
         """What of the sender's was taken, and what is missing."""

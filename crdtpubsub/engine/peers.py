@@ -78,6 +78,7 @@ class Peer:
     lagging: bool = False
     down_since: float = 0.0
     greeted_at: float = -1e9
+    gap_rows_at: float = -1e9  # rows were said since something of it was missing
     relayed_by: NodeId | None = None  # who last brought an answer of it
     direct: bool = True  # its last answer came by itself: my link, if there is one, works
     answered_at: float = 0.0  # when the last one came by itself

@@ -11,6 +11,7 @@ from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.engine.effects import Agreed, Cause, Changed, Deliver, Exited
+from crdtpubsub.engine.gaps import Gaps
 from crdtpubsub.engine.peers import Peer
 from crdtpubsub.engine.relay import Relay
 from crdtpubsub.engine.scopes import ScopeState
@@ -48,6 +49,7 @@ class Replication:
         self._now = now
         self._open(DEFAULT_SCOPE)
         self._gossip_at = now + self._gossip_pause_s()
+        self._gaps = Gaps(self.cluster.peers.get, self._say_all_rows)
 
     # ---------------------------------------------------------------- time
 
@@ -65,13 +67,14 @@ class Replication:
             if state.gossip.pulling:
                 for peer, message in state.gossip.moved(now, self._view(state)):
                     self.cluster.send([peer], message)
+        self._gaps.tick(now)
         if now >= self._gossip_at:
             self._gossip_round(now)
         self._sweep()
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
-        return min(self._gossip_at, self.next_flush())
+        return min(self._gossip_at, self.next_flush(), self._gaps.next_deadline())
 
     def next_flush(self) -> float:
         """When the next push is due."""
@@ -354,12 +357,14 @@ class Replication:
             self.cluster.counters["publications_late" if late else "publications_nobody"] += 1
         return bool(clients)
 
-    def gap(self, sender: NodeId) -> None:
+    def gap(self, sender: NodeId, now: float) -> None:
         """Something that was sent did not arrive: do not wait for the next round."""
         peer = self.cluster.peers.get(sender)
-        if peer is None or not peer.linked:
-            return
-        self.cluster.counters["gap_link"] += 1
+        if peer is not None and peer.linked:
+            self.cluster.counters["gap_link"] += 1
+            self._gaps.seen(peer, now)
+
+    def _say_all_rows(self, peer: Peer) -> None:
         for _, state in sorted(self.scopes.items()):
             if state.scope in peer.fact.scopes:
                 self._say_rows(state, peer)
@@ -372,9 +377,7 @@ class Replication:
             peer.lagging = lagging
             if not lagging and peer.linked:
                 self.cluster.counters["lagging_repaired"] += 1
-                for _, state in sorted(self.scopes.items()):
-                    if state.scope in peer.fact.scopes:
-                        self._say_rows(state, peer)
+                self._say_all_rows(peer)
 
     def _sweep(self) -> None:
         """One slice of the memory of lives that were purged."""

@@ -19,6 +19,7 @@ from crdtpubsub.wire.decode import Bodies
 __all__ = ["Ether", "Group"]
 
 _REDIAL_MAX_S: Final = 5.0
+_FRAMES_A_SECOND_MAX: Final = 4000  # a node; random worlds see some hundred
 _WHERE_AND_WHEN: Final = Struct("<Id")
 
 Group = int | Iterable[int]
@@ -42,6 +43,7 @@ class Ether:
         self.bodies = Bodies()
         self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._count = 0
+        self._second, self._arrived = -1, 0
         self._hash = blake2b(digest_size=16)
 
     def running(self) -> list[Process]:
@@ -124,6 +126,7 @@ class Ether:
         if flight.lost or not self.network.passes(link.owner.index, peer.index):
             return
         if peer.running:
+            self._guard_against_storms()
             self._hash.update(_WHERE_AND_WHEN.pack(peer.index, self.now) + flight.data)
             if self.trace is not None:
                 self.say(peer.index, f"< {link.owner.index} {len(flight.data)} bytes")
@@ -131,6 +134,15 @@ class Ether:
         elif link.peer is peer and peer.index not in self.vanished:
             # The host is there and does not know this connection: it resets it.
             self.break_link(link, refused=peer.endpoint not in self.listening)
+
+    def _guard_against_storms(self) -> None:
+        """What answers itself more than once never ends, and looks like a world that hangs."""
+        second = int(self.now)
+        if second != self._second:
+            self._second, self._arrived = second, 0
+        self._arrived += 1
+        if self._arrived == _FRAMES_A_SECOND_MAX * len(self.slots):
+            self.checks.fail(f"a storm: {self._arrived} frames arrived within one second")
 
     def dial_later(self, link: Link, seconds: float) -> None:
         """Dial after a while, unless something else happens to the link first."""

@@ -6,7 +6,9 @@ from itertools import permutations
 
 import pytest
 
+from crdtpubsub.config import Config
 from crdtpubsub.sim import CutMode, Weather, World
+from crdtpubsub.sim.checks import Violation
 
 
 def test_z01_delete_here_and_join_there_while_split() -> None:
@@ -133,3 +135,28 @@ def test_z09_clocks_that_have_nothing_in_common_kill_nobody() -> None:
     for i in range(5):
         assert set(world.states(i).values()) == {"alive"}
     assert not any("down" in line for line in world.trace or [])
+
+
+def _lossy_weather_and_short_frames() -> float:
+    """Rows in many frames, one of ten lost: how many invented seconds until all agree."""
+    world = World(172, nodes=6, config=Config(frame_bytes=128), settle=True)
+    world.network.weather = Weather(loss=0.1, shuffle=0.05)
+    for i in range(6):
+        world.open_scope(i, "side")
+        for n in range(8):
+            world.join(i, f"room-{n}", "c")
+            world.join(i, f"room-{n}", "c", scope="side")
+    world.run_for(20.0)
+    world.network.calm()
+    return world.run_until_quiet()
+
+
+def test_rows_that_lose_a_frame_of_their_own_do_not_ask_for_rows_for_ever() -> None:
+    """Random world 172 hung: each gap brought rows, whose gap brought rows back: a storm."""
+    assert _lossy_weather_and_short_frames() < 10.0
+
+
+def test_the_same_without_a_pause_is_seen_to_be_a_storm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crdtpubsub.engine.gaps.GAP_ROWS_S", 0.0)
+    with pytest.raises(Violation, match="a storm"):
+        _lossy_weather_and_short_frames()
