@@ -2,6 +2,7 @@
 
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
+from crdtpubsub.engine.effects import Cause
 from crdtpubsub.errors import (
     BindError,
     ClosedError,
@@ -29,14 +30,18 @@ from crdtpubsub.runtime.notices import (
     PeerUp,
     Refused,
     SlowConsumer,
+    SlowWatcher,
     Unanswered,
 )
 from crdtpubsub.views import Address, Member, Peer, Stats
 from crdtpubsub.waiting import Events
+from crdtpubsub.watching import Change, Snapshot, Watch
 
 __all__ = [
     "Address",
     "BindError",
+    "Cause",
+    "Change",
     "Claimed",
     "Client",
     "ClosedError",
@@ -68,7 +73,10 @@ __all__ = [
     "Receipt",
     "Refused",
     "SlowConsumer",
+    "SlowWatcher",
+    "Snapshot",
     "Stats",
     "Subscription",
     "Unanswered",
+    "Watch",
 ]

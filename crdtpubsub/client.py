@@ -7,7 +7,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from crdtpubsub.errors import ClosedError, ConfigError
+from crdtpubsub.errors import ClosedError
 from crdtpubsub.runtime import Exit, Mailbox, Message
 from crdtpubsub.views import Address
 from crdtpubsub.waiting import next_signal
@@ -80,15 +80,16 @@ class Client:
         return await self._node.leave(channel, self)
 
     async def update(self, channel: str, *, meta: object) -> None:
-        """Replace the metadata of its membership. Loses to a concurrent removal.
+        """Replace the metadata of its membership, which goes on: others see it change, not leave.
+
+        It never brings back who was removed, here or elsewhere at the same time: then the `Exit`
+        comes. None as `meta` takes the metadata away.
 
         Raises:
             ConfigError: it is no member of `channel`; nothing was changed.
             PayloadError, PayloadTooLargeError: as for `Node.join`.
         """
-        if channel not in self.channels:
-            raise ConfigError(f"{self.id!r} is no member of {channel!r}; join it first")
-        await self._node.join(channel, self, meta=meta)
+        self._node._update(channel, self, meta)  # noqa: SLF001
 
     async def get(self, *, timeout: float | None = None) -> Message | Exit:
         """The next item: a `Message`, or an `Exit` when others ended a membership.

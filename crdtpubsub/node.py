@@ -14,21 +14,20 @@ from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError
+from crdtpubsub.knowing import Knower
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client, check_label
-from crdtpubsub.publishing import Publisher
 from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow, Runtime
 from crdtpubsub.transport import CurveSecurity
-from crdtpubsub.views import Member, Peer, Stats, Views
-from crdtpubsub.waiting import Events, wait_until, wait_until_drained
+from crdtpubsub.views import Member, Peer
+from crdtpubsub.waiting import wait_until, wait_until_drained
 from crdtpubsub.wire.payload import pack
 
 __all__ = ["Node"]
 
 LOOPBACK: Final = "tcp://127.0.0.1:*"
-_ASK_AGAIN_S: Final = 0.1
 
 
-class Node(Publisher):
+class Node(Knower):
     """This process in the cluster: `async with Node(...)`.
 
     Runs a thread of its own, so that a busy event loop does not make it look dead. Methods are
@@ -88,7 +87,6 @@ class Node(Publisher):
         )
         super().__init__(runtime)
         self._started = False
-        self._views = Views(self._runtime)
 
     def __repr__(self) -> str:
         state = "closed" if self._runtime.closed else "running" if self._started else "not started"
@@ -232,10 +230,7 @@ class Node(Publisher):
             ClosedError: the client or the node is closed.
         """
         self._own(client)
-        packed = None if meta is None else pack(meta)
-        limit = self._runtime.config.meta_bytes_max
-        if packed is not None and len(packed) > limit:
-            raise PayloadTooLargeError(what="metadata", size_bytes=len(packed), limit_bytes=limit)
+        packed = None if meta is None else self._packed_meta(meta)
         event = ev.Join(DEFAULT_SCOPE, check_channel(channel), client.id, meta=packed)
         self._runtime.write(event, client._mailbox)  # noqa: SLF001
 
@@ -262,7 +257,8 @@ class Node(Publisher):
 
         Args:
             channel: any channel; an unknown one has no members.
-            include_down: also those whose node is down, and may come back.
+            include_down: also those whose node is unreachable, and who come back with it:
+                `Member.down` tells them. Who left, or whose node was closed, is in neither.
         """
         if include_down:
             return self._views.members_with_down(channel)
@@ -347,74 +343,21 @@ class Node(Publisher):
         )
         return Subscription(client, channels, meta)
 
-    # ---------------------------------------------------------------- knowing
-
-    async def wait_for(
-        self, channel: str, count: int = 1, *, timeout: float | None = None
-    ) -> tuple[Member, ...]:
-        """Wait until `channel` has at least `count` members, and return them.
-
-        Raises:
-            TimeoutError: it had fewer after `timeout` seconds; the message says how many.
-        """
-        check_channel(channel)
-        await wait_until(
-            self._runtime.bell,
-            lambda: self.count(channel) >= count,
-            timeout_s=timeout,
-            complaint=lambda: (
-                f"{channel!r} has {self.count(channel)} members after {timeout} s, not {count}"
-            ),
-        )
-        return self.members(channel)
-
-    async def converged(self, *, timeout: float | None = None) -> None:
-        """Wait until every live linked peer has shown rows equal to ours since the call.
-
-        About one round trip when all is quiet. Peers that are alive without a link to us are
-        not asked.
-
-        Raises:
-            TimeoutError: somebody has not; the message names them.
-        """
-        runtime = self._runtime
-        first = runtime.write(ev.AskRows(DEFAULT_SCOPE))
-
-        def unequal() -> tuple[NodeId, ...]:
-            runtime.check()
-            with runtime.core.lock:
-                return runtime.core.engine.unequal(DEFAULT_SCOPE, first)
-
-        def complaint() -> str:
-            who = unequal()
-            names = ", ".join(p.name for p in self.peers() if p.node in who)
-            return f"not converged with {names} after {timeout} s"
-
-        await wait_until(
-            runtime.bell,
-            lambda: not unequal(),
-            timeout_s=timeout,
-            complaint=complaint,
-            again_s=_ASK_AGAIN_S,
-            again=lambda: runtime.write(ev.AskRows(DEFAULT_SCOPE)),
-        )
-
-    def events(self) -> Events:
-        """What an operator should know, from this call on: `async for notice in node.events()`.
-
-        `PeerUp`, `PeerDown`, `PeerLeft`, `NameShared`, `Unanswered`, `Refused`, `Gap`, `Lost`,
-        `SlowConsumer`, `Claimed`; what they mean and what to do about it say their docstrings. Each
-        iterator has a queue of its own, of 1,024: one that is read too slowly gets `Missed` with
-        the number of the oldest that were dropped. Ends when the node is closed. May be called
-        before `start`.
-        """
-        return Events(self._runtime.board.feed())
-
-    def stats(self) -> Stats:
-        """An immutable snapshot of every counter."""
-        return self._views.stats()
-
     # ---------------------------------------------------------------- inside
+
+    def _packed_meta(self, meta: object) -> bytes:
+        packed = pack(meta)
+        limit = self._runtime.config.meta_bytes_max
+        if len(packed) > limit:
+            raise PayloadTooLargeError(what="metadata", size_bytes=len(packed), limit_bytes=limit)
+        return packed
+
+    def _update(self, channel: str, client: Client, meta: object) -> None:
+        self._own(client)
+        packed = b"" if meta is None else self._packed_meta(meta)
+        event = ev.Update(DEFAULT_SCOPE, check_channel(channel), client.id, packed)
+        if not self._runtime.write(event):
+            raise ConfigError(f"{client.id!r} is no member of {channel!r}; join it first")
 
     def _own(self, client: Client) -> None:
         if client.node is not self:

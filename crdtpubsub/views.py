@@ -27,12 +27,16 @@ class Member:
         id: the client's id, unique on its node.
         node: the node that owns it; equals that node's `Node.id`.
         packed_meta: its metadata as they travelled; empty if there are none.
+        down: its node cannot be reached, as far as this node knows: `Node.members` does not list
+            it, `include_down=True` does, and it is back with its node. Who *left* is in neither.
+            Two members that differ in this alone are equal.
     """
 
     channel: str
     id: str
     node: NodeId
     packed_meta: bytes = field(default=b"", repr=False)
+    down: bool = field(default=False, compare=False)
 
     @property
     def meta(self) -> object:
@@ -144,7 +148,7 @@ class Views:
         engine = self._runtime.core.engine
         extra = engine.set_of(DEFAULT_SCOPE).extra
         return tuple(
-            Member(channel, client, owner, extra(owner, birth)[2])
+            Member(channel, client, owner, extra(owner, birth)[2], not engine.listed(owner))
             for owner, client, birth in engine.members(
                 DEFAULT_SCOPE, channel, include_down=include_down
             )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from crdtpubsub.crdt.births import Births
-from crdtpubsub.crdt.delta import PLAIN, Change, Delta, Extra, Row
+from crdtpubsub.crdt.delta import PLAIN, Change, Delta, Extra
 from crdtpubsub.crdt.intervals import (
     EMPTY,
     Runs,
@@ -24,7 +24,7 @@ from crdtpubsub.crdt.intervals import (
     top,
     union,
 )
-from crdtpubsub.crdt.owner import NO_CLIENTS, Clients, Owner
+from crdtpubsub.crdt.owner import NO_CLIENTS, Clients, Owner, Roll
 from crdtpubsub.names import DECLARATION, NodeId
 
 __all__ = ["RUNS_MAX", "Claimed", "MemberSet", "Owner"]
@@ -168,10 +168,10 @@ class MemberSet:
         held = self._owners.get(owner)
         return PLAIN if held is None else held.extras.get(birth, PLAIN)
 
-    def rows(self, owner: NodeId) -> Iterator[Row]:
-        """Every live membership of `owner`, declarations left out."""
+    def roll(self, owner: NodeId, channel: str | None = None, prefix: str = "") -> Roll:
+        """Every membership of `owner`, or of one channel or a prefix; declarations left out."""
         held = self._owners.get(owner)
-        return iter(()) if held is None else held.rows()
+        return Roll({}, {}) if held is None else held.roll(channel, prefix)
 
     # ---------------------------------------------------------------- writing
 

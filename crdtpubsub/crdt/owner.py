@@ -5,7 +5,7 @@ Only `memberset` writes here: it also keeps the index over all owners, and the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crdtpubsub.crdt.births import Births
@@ -13,13 +13,51 @@ from crdtpubsub.crdt.delta import PLAIN, Delta, Extra, Row
 from crdtpubsub.crdt.intervals import EMPTY, Runs, contains, intersection
 from crdtpubsub.names import DECLARATION, NodeId
 
-__all__ = ["NO_CLIENTS", "Clients", "Owner"]
+__all__ = ["NO_CLIENTS", "Clients", "Owner", "Roll"]
 
 Clients = dict[str, int]
 """client id -> birth. A dict of str and int is invisible to the garbage collector."""
 
 NO_CLIENTS: Final[Clients] = {}
 """Read it where a channel is not there; never write to it."""
+
+
+class Roll:
+    """Every live membership of one owner at a moment, or those in some channels.
+
+    Made under the lock by copying tables at the speed of C (50,000 of them in a millisecond or
+    two); its rows, which cost ten times as much, are built by who reads them, where nobody waits.
+    """
+
+    __slots__ = ("_channels", "_extras")
+
+    def __init__(self, channels: Mapping[str, Clients], extras: Mapping[int, Extra]) -> None:
+        """Of these tables, which must not change any more."""
+        self._channels = channels
+        self._extras = extras
+
+    def __len__(self) -> int:
+        return sum([len(c) - (DECLARATION in c) for c in self._channels.values()])
+
+    def __iter__(self) -> Iterator[Row]:
+        """Its rows, by channel and client id; declarations are left out."""
+        extras = self._extras
+        for channel in sorted(self._channels):
+            clients = self._channels[channel]
+            for client in sorted(clients):
+                if client != DECLARATION:
+                    birth = clients[client]
+                    yield channel, client, birth, extras.get(birth, PLAIN)
+
+    @property
+    def channels(self) -> Mapping[str, Clients]:
+        """The tables themselves."""
+        return self._channels
+
+    def of(self, channel: str) -> Roll:
+        """The same for one channel. O(1)."""
+        clients = self._channels.get(channel)
+        return Roll({} if clients is None else {channel: clients}, self._extras)
 
 
 class Owner:
@@ -35,12 +73,15 @@ class Owner:
         # Derived from the three above; MemberSet._rebuild can make it anew.
         self.births = Births()
 
-    def rows(self) -> Iterator[Row]:
-        """Every live membership, declarations left out."""
-        for channel, clients in self.channels.items():
-            for client, birth in clients.items():
-                if client != DECLARATION:
-                    yield channel, client, birth, self.extras.get(birth, PLAIN)
+    def roll(self, channel: str | None = None, prefix: str = "") -> Roll:
+        """Its memberships at this moment: all, or those of one channel or of a prefix."""
+        if channel is not None:
+            clients = self.channels.get(channel, NO_CLIENTS).copy()
+            few = {b: self.extras[b] for b in clients.values() if b in self.extras}
+            return Roll({channel: clients} if clients else {}, few)
+        held = self.channels.items()
+        channels = {name: c.copy() for name, c in held if name.startswith(prefix)}
+        return Roll(channels, self.extras.copy())
 
     def delta(self, runs: Runs) -> Delta:
         """What is known here about those of `runs` that were seen."""

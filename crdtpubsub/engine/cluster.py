@@ -301,6 +301,8 @@ class Cluster:
             self.counters["returned"] += 1
         if peer.up != was_up:
             cause = Cause.NODE_UP if peer.up else Cause.NODE_DOWN
+            if peer.state is PeerState.LEFT:
+                cause = Cause.OP  # its clients left, all of them: it said so itself
             self.listener.state_changed(peer, was_up=was_up, cause=cause)
         self.out.append(PeerChanged(peer.node, peer.name, str(peer.state), peer.endpoint))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from crdtpubsub.crdt.delta import Row as MemberRow
+from crdtpubsub.crdt.owner import Roll
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
@@ -141,10 +142,11 @@ class Changed:
 
     scope: str
     owner: NodeId
-    joined: tuple[MemberRow, ...]
-    left: tuple[MemberRow, ...]
+    joined: tuple[MemberRow, ...] | Roll
+    left: tuple[MemberRow, ...] | Roll
     updated: tuple[MemberRow, ...]
     cause: Cause
+    whole: bool = False  # all of that owner at once; nobody is named while nobody watches
 
 
 @light

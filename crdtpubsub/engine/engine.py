@@ -19,6 +19,7 @@ from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.engine.effects import Effect, Gap
 from crdtpubsub.engine.introduction import Introduction
+from crdtpubsub.engine.knowing import Knowing
 from crdtpubsub.engine.liveness import Liveness
 from crdtpubsub.engine.peers import Peer
 from crdtpubsub.engine.relay import FullMesh, Relay
@@ -73,6 +74,7 @@ class Engine:
         self._now = now
         fact = Fact(node, name, endpoint, 0, (DEFAULT_SCOPE,))
         self._replication = Replication(fact, seeds, self.config, dice, now, relay or FullMesh())
+        self._knowing = Knowing(self._replication)
         self._cluster = self._replication.cluster
         self._introduction = Introduction(self._cluster, now)
         self._liveness = Liveness(self._cluster, now)
@@ -107,6 +109,8 @@ class Engine:
                 self._tick(now)
             case ev.Join():
                 return self._replication.join(event, now)
+            case ev.Update():
+                return self._replication.update(event, now)
             case ev.Leave():
                 return self._replication.leave(event, now)
             case ev.Declare():
@@ -120,7 +124,7 @@ class Engine:
             case ev.CloseScope():
                 return self._replication.close_scope(event.scope)
             case ev.AskRows():
-                return self._replication.ask_rows(event.scope, now)
+                return self._knowing.ask_rows(event.scope, now)
             case ev.LinkUp():
                 self._introduction.link_up(event.endpoint, event.link, now)
             case ev.LinkDown():
@@ -262,7 +266,7 @@ class Engine:
 
     def unequal(self, scope: str, since_stamp: int) -> tuple[NodeId, ...]:
         """Live linked peers that have shown no equal rows since `AskRows` gave `since_stamp`."""
-        return self._replication.unequal(scope, since_stamp)
+        return self._knowing.unequal(scope, since_stamp)
 
     def watch(self, watched: bool) -> None:
         """Whether `Changed` must list members when whole nodes come and go.

@@ -24,6 +24,7 @@ __all__ = [
     "Received",
     "SayGoodbye",
     "Tick",
+    "Update",
 ]
 
 # ---------------------------------------------------------------- from the application
@@ -38,6 +39,16 @@ class Join:
     client: str
     group: str = ""
     meta: bytes | None = None  # packed; None leaves what is there
+
+
+@light
+class Update:
+    """My member gets new metadata. Who is none stays none: a removal has won."""
+
+    scope: str
+    channel: str
+    client: str
+    meta: bytes
 
 
 @light
@@ -154,6 +165,7 @@ class Tick:
 
 Event = (
     Join
+    | Update
     | Leave
     | Declare
     | DeleteChannel

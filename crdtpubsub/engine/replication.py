@@ -45,7 +45,6 @@ class Replication:
         self._relay = relay
         self._next_births: dict[str, int] = {}  # of closed scopes: a life never mints twice
         self._sweeping: list[tuple[MemberSet, Owner]] = []
-        self._last_stamp = 0
         self._now = now
         self._open(DEFAULT_SCOPE)
         self._gossip_at = now + self._gossip_pause_s()
@@ -65,7 +64,7 @@ class Replication:
             if state.gossip.pending and now >= state.flush_at:
                 self.flush(state, now)
             if state.gossip.pulling:
-                for peer, message in state.gossip.moved(now, self._view(state)):
+                for peer, message in state.gossip.moved(now, self.view(state)):
                     self.cluster.send([peer], message)
         self._gaps.tick(now)
         if now >= self._gossip_at:
@@ -94,6 +93,14 @@ class Replication:
         )
         self._written(state, change, births, now)
         return len(change.joined)
+
+    def update(self, event: ev.Update, now: float) -> int:
+        """My member gets other metadata; 0 if it is none, and then nothing is done."""
+        members = self.scopes[event.scope].members
+        if event.client not in members.clients(self.me, event.channel):
+            return 0
+        self.join(ev.Join(event.scope, event.channel, event.client, meta=event.meta), now)
+        return 1
 
     def leave(self, event: ev.Leave, now: float) -> int:
         """One membership ends, whoever owns it."""
@@ -153,7 +160,7 @@ class Replication:
                 )
         elif change.removed:
             # Nobody hears of it from its owner: see to it that all agree before it returns.
-            state.gossip.dirty(owner, self._view(state))
+            state.gossip.dirty(owner, self.view(state))
 
     # ---------------------------------------------------------------- scopes
 
@@ -184,19 +191,21 @@ class Replication:
         state = self.scopes.pop(scope, None)
         if state is None:
             return 0
-        rows = tuple(state.members.rows(self.me))
+        rows = state.members.roll(self.me)
         for channel, client, _, _ in rows:
             self.cluster.out.append(Exited(scope, channel, client, Cause.SCOPE_CLOSED))
-        self.cluster.out.append(Changed(scope, self.me, (), rows, (), Cause.SCOPE_CLOSED))
+        self.cluster.out.append(
+            Changed(scope, self.me, (), rows, (), Cause.SCOPE_CLOSED, whole=True)
+        )
         self._next_births[scope] = state.members.next_birth
         self.cluster.raise_incarnation(scopes=tuple(sorted(self.scopes)))
         return len(rows)
 
-    def _view(self, state: ScopeState) -> list[NodeId]:
+    def view(self, state: ScopeState) -> list[NodeId]:
         """The peers that can be told something of this scope, sorted."""
         return [p.node for p in self.cluster.reachable() if state.scope in p.fact.scopes]
 
-    def _covered(self, state: ScopeState) -> list[NodeId]:
+    def covered(self, state: ScopeState) -> list[NodeId]:
         """The lives whose rows count: up, and in this scope; mine among them. Sorted."""
         up = [x for x in self.cluster.up() if state.members.holds(x)]
         return sorted([*up, self.me])
@@ -218,7 +227,7 @@ class Replication:
         if not state.gossip.pending:
             return
         state.flush_at = now + self.config.push_interval_s
-        view = [x for x in self._view(state) if not self.cluster.peers[x].lagging]
+        view = [x for x in self.view(state) if not self.cluster.peers[x].lagging]
         targets = self._relay.targets(self.me, view)
         for message in state.gossip.flush():
             self.cluster.send(targets, message)
@@ -227,7 +236,7 @@ class Replication:
         """Deltas go out before the rows that count them."""
         self.flush(state, self._now)
         also = state.gossip.dirty_for(peer.node)
-        rows = state.gossip.say(self._covered(state), also=also, reply=False, stamp=stamp)
+        rows = state.gossip.say(self.covered(state), also=also, reply=False, stamp=stamp)
         self.cluster.send([peer.node], rows)
 
     def _gossip_pause_s(self) -> float:
@@ -236,21 +245,12 @@ class Replication:
     def _gossip_round(self, now: float) -> None:
         self._gossip_at = now + self._gossip_pause_s()
         for _, state in sorted(self.scopes.items()):
-            view = [x for x in self._view(state) if not self.cluster.peers[x].lagging]
+            view = [x for x in self.view(state) if not self.cluster.peers[x].lagging]
             if view:
                 self.flush(state, now)
                 peer = self._dice.choice(view)
-                rows = state.gossip.round(self._covered(state), peer)
+                rows = state.gossip.round(self.covered(state), peer)
                 self.cluster.send([peer], rows)
-
-    def ask_rows(self, scope: str, now: float) -> int:
-        """Ask everybody for rows; the stamp of the question."""
-        state = self.scopes[scope]
-        self._last_stamp += 1
-        self.flush(state, now)
-        rows = state.gossip.say(self._covered(state), reply=False, stamp=self._last_stamp)
-        self.cluster.send(self._view(state), rows)
-        return self._last_stamp
 
     def recover(self) -> None:
         """Something broke into a write: forget what may be wrong, and compare with everybody."""
@@ -259,18 +259,12 @@ class Replication:
             state.router.clear()
             for owner in state.members.owners():
                 if not self.cluster.listed(owner):
-                    state.gossip.dirty(owner, self._view(state))
-            for life in self._view(state):
+                    state.gossip.dirty(owner, self.view(state))
+            for life in self.view(state):
                 if not self.cluster.peers[life].lagging:
                     self._say_rows(state, self.cluster.peers[life])
 
     # ---------------------------------------------------------------- gossip in
-
-    def unequal(self, scope: str, since_stamp: int) -> tuple[NodeId, ...]:
-        """Live linked peers of the scope that have not shown equal rows since that stamp."""
-        state = self.scopes[scope]
-        lives = self._view(state)
-        return tuple(x for x in lives if state.equal_stamp.get(x, -1) < since_stamp)
 
     def gossip_in(
         self,
@@ -323,7 +317,7 @@ class Replication:
     def _rows_in(
         self, state: ScopeState, rows: msg.Rows, sender: NodeId, now: float, *, gap_free: bool
     ) -> None:
-        gossip, covered = state.gossip, self._covered(state)
+        gossip, covered = state.gossip, self.covered(state)
         if rows.rows is None:
             if rows.root != gossip.root(covered) or gossip.is_dirty_for(sender):
                 self._say_rows(state, self.cluster.peers[sender])
@@ -402,9 +396,10 @@ class Replication:
             state.router.clear()
             if was_up:
                 state.gossip.lost(peer.node)
-            rows = tuple(state.members.rows(peer.node)) if self.watched else ()
+            rows = state.members.roll(peer.node) if self.watched else ()
             joined, left = ((), rows) if was_up else (rows, ())
-            self.cluster.out.append(Changed(state.scope, peer.node, joined, left, (), cause))
+            changed = Changed(state.scope, peer.node, joined, left, (), cause, whole=True)
+            self.cluster.out.append(changed)
 
     def link_changed(self, peer: Peer, now: float) -> None:
         """A new link is compared at once: what was in flight on the old one may be lost."""
@@ -435,8 +430,8 @@ class Replication:
 
     def _purge(self, state: ScopeState, life: NodeId, cause: Cause, *, listed: bool) -> None:
         if listed and state.members.holds(life):
-            rows = tuple(state.members.rows(life))
-            self.cluster.out.append(Changed(state.scope, life, (), rows, (), cause))
+            rows = state.members.roll(life)
+            self.cluster.out.append(Changed(state.scope, life, (), rows, (), cause, whole=True))
         state.gossip.forget(life)
         state.equal_stamp.pop(life, None)
         state.router.clear()

@@ -6,6 +6,7 @@ from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message
 from crdtpubsub.runtime.notices import Feed, Notice
 from crdtpubsub.runtime.runtime import Runtime
 from crdtpubsub.runtime.sending import Outcome, Receipt
+from crdtpubsub.runtime.watchers import WatchFeed
 
 __all__ = [
     "MAX_PENDING_BYTES",
@@ -20,4 +21,5 @@ __all__ = [
     "Receipt",
     "Runtime",
     "To",
+    "WatchFeed",
 ]

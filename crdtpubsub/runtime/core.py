@@ -25,6 +25,7 @@ from crdtpubsub.runtime.confirming import Ticket, Waker, tell
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
 from crdtpubsub.runtime.sending import Sender
+from crdtpubsub.runtime.watchers import Watchers, WatchFeed
 from crdtpubsub.transport.base import Transport, is_endpoint
 from crdtpubsub.wire.messages import Addressed
 
@@ -83,10 +84,11 @@ class Core:
         self.listeners: list[Callable[[set[str] | None], None]] = []
         self.bell = Bell()
         self.pulse = False
-        self.to_wake: set[Mailbox] = set()
+        self.to_wake: set[Mailbox | WatchFeed] = set()
         self.notes: deque[ef.PeerChanged | ef.Noted] = deque()
         self.board = notices.NoticeBoard()
         self.tallies = notices.Tallies()
+        self.watchers = Watchers(engine, self._watcher_behind)
         self._tell_at = 0.0
         self._telling = RLock()  # notes are told in their order, whoever lets go
         self._told_up: set[NodeId] = set()
@@ -235,12 +237,17 @@ class Core:
     def _changed(self, effect: ef.Changed) -> None:
         self.pulse = True
         channels: set[str] | None = None
-        if effect.cause is ef.Cause.OP:
+        if not effect.whole:
             channels = {row[0] for row in effect.joined}
             channels.update(row[0] for row in effect.left)
             channels.update(row[0] for row in effect.updated)
+        self.to_wake.update(self.watchers.tell(effect, channels))
         for listener in self.listeners:
             listener(channels)
+
+    def _watcher_behind(self, feed: WatchFeed, changes: int) -> None:
+        self.counters["watch_resyncs"] += 1
+        self.tallies.add(notices.slow_watcher, feed.watched, changes)
 
     def drops_of(self, client: str) -> Callable[[], None]:
         """What the mailbox of `client` calls, under the lock, for each message it loses."""
@@ -307,6 +314,7 @@ class Core:
         self.sender.recover()
         for listener in self.listeners:
             listener(None)
+        self.to_wake.update(self.watchers.lose())
         for exit_due, told in due:
             there = self.engine.set_of(exit_due.scope).clients(self.engine.me, exit_due.channel)
             mailbox = self.mailboxes.get(exit_due.client)
@@ -319,6 +327,7 @@ class Core:
         Not under the lock.
         """
         self.to_wake.update(self.mailboxes.values())
+        self.to_wake.update(self.watchers.feeds())
         self.pulse = True
         self.let_go(wake=True)
 

@@ -32,6 +32,7 @@ __all__ = [
     "PeerUp",
     "Refused",
     "SlowConsumer",
+    "SlowWatcher",
     "Tallies",
     "Unanswered",
 ]
@@ -196,6 +197,21 @@ class SlowConsumer:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowWatcher:
+    """A `Node.watch` of this node was read too slowly: it goes on with a fresh `Snapshot`.
+
+    Attributes:
+        watched: its channel, or its prefix and `*`.
+        changes: how many changes it was not told since the last notice of it.
+
+    Do: read it in a task of its own, which does nothing slow.
+    """
+
+    watched: str
+    changes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Missed:
     """This iterator was read too slowly: its oldest `notices` were dropped, ahead of what follows.
 
@@ -216,6 +232,7 @@ Notice = (
     | Gap
     | Lost
     | SlowConsumer
+    | SlowWatcher
     | Missed
 )
 """Everything a node tells its operator; see each of them for what to do."""
@@ -333,6 +350,11 @@ class Tallies:
 def slow_consumer(client: str, dropped: int, _about: str) -> Notice:
     """For `Tallies`."""
     return SlowConsumer(client, dropped)
+
+
+def slow_watcher(watched: str, changes: int, _about: str) -> Notice:
+    """For `Tallies`."""
+    return SlowWatcher(watched, changes)
 
 
 def claimed(node: str, times: int, about: str) -> Notice:

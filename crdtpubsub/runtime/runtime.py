@@ -122,7 +122,7 @@ class Runtime:
             self._draining = True
             if self.core.lost_in_drain is None:
                 self.core.lost_in_drain = {}
-            rows = self.core.engine.set_of(DEFAULT_SCOPE).rows(self.id)
+            rows = self.core.engine.set_of(DEFAULT_SCOPE).roll(self.id)
             return sorted((channel, client) for channel, client, _, _ in rows)
 
     def drained(self) -> bool:
@@ -409,6 +409,7 @@ class Runtime:
                 for mailbox in core.mailboxes.values():
                     mailbox.closed = True
                     core.to_wake.add(mailbox)
+                core.to_wake.update(core.watchers.feeds())
                 core.pulse = True
                 core.give_up()
             core.let_go(wake=False)
@@ -434,7 +435,6 @@ class Runtime:
             dice=random.SystemRandom(),
             now=monotonic(),
         )
-        engine.watch(False)
         lock = HandOverLock()
         sender = Sender(transport, lock, self.config, self._tag, self.id, Encoder())
         self.core = Core(engine, sender, transport, lock, self.config)

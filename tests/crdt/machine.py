@@ -273,7 +273,7 @@ class MembersAgainstTextbook(RuleBasedStateMachine):
             shown = {
                 (owner, channel, client): (birth, extra)
                 for owner in real.owners()
-                for channel, client, birth, extra in real.rows(owner)
+                for channel, client, birth, extra in real.roll(owner)
             }
             assert self.watched[at] == shown
             assert all(client != DECLARATION for _, _, client in shown)

@@ -131,7 +131,7 @@ def histories(draw: st.DrawFn, *, rejoin: bool = True, steps: int = 25) -> Histo
             _, runs = at.join(draw(channels), client, group=draw(groups), meta=draw(metas))
             sent.append(at.delta(at.me, runs))
         elif kind == "update":
-            rows = sorted(at.rows(at.me))
+            rows = sorted(at.roll(at.me))
             if rows:
                 channel, client, _, _ = draw(st.sampled_from(rows))
                 _, runs = at.join(channel, client, meta=draw(metas))

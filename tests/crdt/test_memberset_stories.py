@@ -116,7 +116,7 @@ def test_z03_declare_delete_declare_in_every_order() -> None:
     one, *others = _every_order([first, delete, second, third])
     assert members(one, "x") == {(A, DECLARATION), (B, DECLARATION)}
     assert all(canonical(other) == canonical(one) for other in others)
-    assert not list(one.rows(A))
+    assert not list(one.roll(A))
 
 
 def test_z04_the_old_delete_does_not_remove_the_new_membership() -> None:
@@ -323,7 +323,7 @@ def test_an_interrupt_anywhere_in_a_join_leaves_an_honest_set(again: bool) -> No
         check_indexes(a)
         assert entries(a, A) in (entries(template, A), entries(after, A)), at
         a.join("y", "u", group="h", meta=b"2")
-        (extra,) = (row[3] for row in a.rows(A) if row[0] == "y")
+        (extra,) = (row[3] for row in a.roll(A) if row[0] == "y")
         assert extra[1:] == ("h", b"2")
         check_indexes(a)
         if not broken:
