@@ -67,6 +67,7 @@ class Config:
 
     address_book_max: int = 64
     candidates_max: int = 256
+    """Lives that were named and not met yet; one peer's word fills at most half of it."""
 
     peers_max: int = 4096
     """Lives held. Who comes when all places are taken replaces the life that is down the longest;

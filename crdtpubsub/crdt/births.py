@@ -8,6 +8,7 @@ of any long run costs a few additions and not a walk.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
@@ -167,11 +168,13 @@ class Births:
 
     def _touched(self, runs: Runs) -> Iterator[tuple[int, int, int]]:
         """`(page number, first, beyond last)` for every existing page that `runs` touch."""
+        order: list[int] = []  # all pages, once: a peer may say many runs that are each very wide
         for lo, hi in pairs(runs):
             first, last = lo >> _SHIFT, (hi - 1) >> _SHIFT
             numbers: Sequence[int] = range(first, last + 1)
             if last - first >= len(self._pages):
-                numbers = sorted(n for n in self._pages if first <= n <= last)
+                order = order or sorted(self._pages)
+                numbers = order[bisect_left(order, first) : bisect_right(order, last)]
             for number in numbers:
                 if number in self._pages:
                     base = number << _SHIFT

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from crdtpubsub.crdt.admission import BIRTHS_END, JUMP_MAX, RUNS_MAX, admissible
 from crdtpubsub.crdt.births import Births
 from crdtpubsub.crdt.delta import PLAIN, Change, Delta, Extra
 from crdtpubsub.crdt.intervals import (
@@ -20,7 +21,6 @@ from crdtpubsub.crdt.intervals import (
     difference,
     from_births,
     intersection,
-    pairs,
     top,
     union,
 )
@@ -29,12 +29,13 @@ from crdtpubsub.names import DECLARATION, NodeId
 
 __all__ = ["RUNS_MAX", "Claimed", "MemberSet", "Owner"]
 
-RUNS_MAX: Final = 64
-"""Most runs of births remembered per owner. What would open one more is dropped: it only delays."""
-
 
 class Claimed(Exception):
-    """A peer asserted births of mine that I never minted. The driver counts it; state unchanged."""
+    """A peer asserted births of mine, below `beyond`, that I never minted; state unchanged."""
+
+    def __init__(self, beyond: int, minted: int) -> None:
+        super().__init__(f"births up to {beyond - 1}; the last minted is {minted}")
+        self.beyond = beyond
 
 
 class MemberSet:
@@ -229,6 +230,24 @@ class MemberSet:
             return Change(owner), EMPTY
         return self.merge(Delta(owner, ended, {})), ended
 
+    def skip(self, beyond: int) -> Runs:
+        """Mint no birth below `beyond`: others were told lies about them. Returned: what to push.
+
+        At most `JUMP_MAX` are skipped at a time, which others follow; then call it again.
+        """
+        beyond = min(beyond, self._next + JUMP_MAX, BIRTHS_END)
+        if beyond <= self._next:
+            return EMPTY
+        skipped = (self._next, beyond)
+        held = self._owners[self.me]
+        try:
+            self._next = beyond
+            held.seen = union(held.seen, skipped)
+        except BaseException:
+            self._rebuild(held)
+            raise
+        return skipped
+
     # ---------------------------------------------------------------- merging
 
     def merge(self, delta: Delta) -> Change:
@@ -246,10 +265,8 @@ class MemberSet:
             return Change(delta.owner)
         mine = delta.owner == self.me
         if mine and top(delta.runs) > self._next:
-            raise Claimed(
-                f"births up to {top(delta.runs) - 1}; the last minted is {self._next - 1}"
-            )
-        runs = self._admissible(held.seen, delta.runs)
+            raise Claimed(top(delta.runs), self._next - 1)
+        runs = admissible(held.seen, delta.runs)
         seen_before = held.seen
         seen = union(seen_before, runs)
         change = Change(delta.owner, touched=seen != seen_before)
@@ -392,23 +409,6 @@ class MemberSet:
         held.births.remove(birth, extra[0])
         if client != DECLARATION:
             change.removed.append((channel, client, birth, extra))
-
-    @staticmethod
-    def _admissible(seen: Runs, runs: Runs) -> Runs:
-        """As much of `runs` as `seen` can take without growing beyond `RUNS_MAX`, lowest first.
-
-        One place is kept for the run that starts at birth 1: a repair in parts begins there,
-        and with no place for its first part it would begin again for ever.
-        """
-        if len(seen) + len(runs) < 2 * RUNS_MAX:
-            return runs
-        kept: list[int] = []
-        for lo, hi in pairs(runs):
-            grown = union(seen, (lo, hi))
-            if len(grown) <= 2 * (RUNS_MAX if grown[0] == 1 else RUNS_MAX - 1):
-                seen = grown
-                kept += (lo, hi)
-        return tuple(kept)
 
     def _rebuild(self, held: Owner) -> None:
         """Make the derived fields anew from `channels`, `extras` and `seen`.

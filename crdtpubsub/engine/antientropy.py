@@ -13,7 +13,16 @@ from typing import Final
 
 from crdtpubsub.config import Config
 from crdtpubsub.crdt.delta import Change, Delta
-from crdtpubsub.crdt.intervals import EMPTY, Runs, count, difference, intersection, pairs, union
+from crdtpubsub.crdt.intervals import (
+    EMPTY,
+    Runs,
+    count,
+    difference,
+    intersection,
+    pairs,
+    top,
+    union,
+)
 from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.light import light
@@ -36,6 +45,12 @@ HEARSAY_S: Final = 1.0
 
 SEGMENTS_MAX: Final = 8192
 """Sums in one SUMS: of wider runs a part is compared, another one each time."""
+
+SUMS_LIVES_MAX: Final = 64
+"""LIVEs in one answer to SUMS: a quarter of a million births compared."""
+
+RUNS_SAID_MAX: Final = 8192
+"""Runs in one delta: of a removal scattered more widely, the rest follows in the next."""
 
 STUBBORN_ROUNDS: Final = 10
 """Rows that stay unequal so often are compared over what both have seen."""
@@ -78,6 +93,7 @@ class Compared:
     messages: tuple[Message, ...]  # all to the one whose rows they were
     strangers: tuple[NodeId, ...]  # lives named there and not held here
     equal: bool  # for every life both hold up
+    claimed: int  # the first birth beyond those of mine that the sender holds
 
 
 class AntiEntropy:
@@ -145,6 +161,7 @@ class AntiEntropy:
     def _deltas(self, owner: NodeId, runs: Runs) -> Iterable[Delta]:
         while runs:
             part = self.members.prefix(owner, runs, self._config.transfer_births)
+            part = part[: 2 * RUNS_SAID_MAX]
             if not part:
                 break
             yield self.members.delta(owner, part)
@@ -192,12 +209,16 @@ class AntiEntropy:
         messages: list[Message] = []
         strangers: list[NodeId] = []
         equal = True
+        claimed = 1
         up = set(covered)
         named = {row.owner for row in rows.rows or ()}
         for owner in self.dirty_for(sender):
             if owner not in named and rows.reply:
                 self._agree(owner, sender)  # it does not hold that life: nothing to repair there
         for row in rows.rows or ():
+            if row.owner not in named:
+                continue  # said before: each is compared once
+            named.discard(row.owner)
             if not self.members.holds(row.owner):
                 strangers.append(row.owner)
                 continue
@@ -212,9 +233,11 @@ class AntiEntropy:
                 continue
             if row.owner in up:
                 equal = False
+            if row.owner == self.members.me:
+                claimed = top(row.runs)
             first_hand = row.owner == sender and gap_free
             messages += self._difference(mine, row, sender, now, first_hand=first_hand)
-        return Compared(tuple(messages), tuple(strangers), equal)
+        return Compared(tuple(messages), tuple(strangers), equal, claimed)
 
     def _difference(
         self, mine: Row, row: Row, sender: NodeId, now: float, *, first_hand: bool
@@ -329,13 +352,15 @@ class AntiEntropy:
     def on_sums(self, sums: Sums) -> list[Message]:
         """LIVE for every segment whose sum differs here."""
         messages: list[Message] = []
-        if segment_count(sums.runs) != len(sums.sums):
+        if not segment_count(sums.runs) == len(sums.sums) <= SEGMENTS_MAX:
             self._count_path("sums_misfit")
             return messages
         for part, theirs in zip(segments(sums.runs), sums.sums, strict=True):
             seen = intersection(part, self.members.seen(sums.owner))
             if seen and (seen != part or self.members.sum_within(sums.owner, part) != theirs):
                 messages.append(self._live(sums.owner, seen))
+                if len(messages) == SUMS_LIVES_MAX:
+                    break  # the next round finds the rest
         return messages
 
     def on_live(self, live: Live, sender: NodeId, now: float) -> tuple[Change, list[Message]]:

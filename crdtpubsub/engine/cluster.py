@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from crdtpubsub.config import Config
+from crdtpubsub.engine.addresses import is_local
 from crdtpubsub.engine.detector import Detector
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.engine.effects import (
@@ -32,6 +33,10 @@ __all__ = ["Cluster", "Listener", "Watcher"]
 
 INTRODUCED_TO = 16
 LEFT_MAX = 4096
+INCARNATION_JUMP_MAX = 2**20
+"""What a life can say of itself anew while nobody hears it: 12 days of one a second."""
+DENIALS_MAX = 2
+"""So many answers of a life itself undo what was held of it by mistake."""
 
 
 class Listener(Protocol):
@@ -91,6 +96,8 @@ class Cluster:
         self.book = AddressBook(config.address_book_max)
         self.inbound = Inbound()
         self.refuted_at = float("-inf")
+        self.proved_by: NodeId | None = None  # who answered last, with a nonce of mine
+        self._local = is_local(fact.endpoint)
 
     # ---------------------------------------------------------------- reading
 
@@ -182,6 +189,28 @@ class Cluster:
         if not wanted:
             self.disconnect(endpoint)
 
+    def take_proof(self) -> NodeId | None:
+        """Who answered me since this was last asked."""
+        proved_by, self.proved_by = self.proved_by, None
+        return proved_by
+
+    def allows(self, life: NodeId, now: float) -> bool:
+        """Whether that peer may ask for more just now; counted if not."""
+        allowed = self.peers[life].allowance.allows(now)
+        self.counters["over_budget"] += not allowed
+        return allowed
+
+    def may_dial(self, endpoint: str) -> bool:
+        """Whether somebody's word is enough to dial there.
+
+        Whoever is dialled from elsewhere must not be led to the services of his own machine: a
+        node that advertises a real address dials nobody on loopback or ipc, but for its seeds.
+        """
+        if self._local or endpoint in self.links or not is_local(endpoint):
+            return True
+        self.counters["loopback_refused"] += 1
+        return False
+
     # ---------------------------------------------------------------- lives
 
     def hear_of(self, fact: Fact | None, node: NodeId, said_by: NodeId, now: float) -> None:
@@ -190,6 +219,7 @@ class Cluster:
             return
         peer = self.peers.get(node)
         if peer is not None:
+            # Its own fact is not taken from others: they could make one that it cannot outdo.
             if peer.state is PeerState.DOWN and now - peer.last_helped.get(said_by, -1e9) > 1.0:
                 peer.last_helped[said_by] = now
                 self.candidates[node] = Candidate(node, peer.fact, said_by, now)
@@ -198,9 +228,15 @@ class Cluster:
             known = self.candidates[node]
             known.fact = known.fact or fact
             return
-        if len(self.candidates) >= self.config.candidates_max:
+        by_one = [c for c in self.candidates.values() if c.said_by == said_by]
+        if (
+            len(self.candidates) >= self.config.candidates_max
+            or 2 * len(by_one) >= self.config.candidates_max  # one liar leaves room for others
+        ):
             self.counters["candidates_refused"] += 1
             return
+        if fact is not None and not self.may_dial(fact.endpoint):
+            fact = None
         # The dial comes first; when it stays unanswered, who said it is asked to probe.
         delay_s = self.config.hello_interval_s if fact is not None else 0.0
         self.candidates[node] = Candidate(node, fact, said_by, now + delay_s)
@@ -219,14 +255,15 @@ class Cluster:
             peer = self.peers[fact.node] = Peer(fact.node, fact)
             self._up = None
             self.book.discard(fact.endpoint)
-            self.connect(fact.endpoint)
+            if self.may_dial(fact.endpoint):
+                self.connect(fact.endpoint)
             if relayed_by is not None:
                 self.counters["relay_admitted"] += 1
             self._compare_names(peer)
             self.listener.admitted(peer)
             self.out.append(PeerChanged(peer.node, peer.name, str(peer.state), peer.endpoint))
             self._introduce(peer)
-        self.learn(peer, fact, now)
+        self._reconcile(peer, fact, now, relayed=relayed_by is not None)
         peer.direct = relayed_by is None
         if relayed_by is None:
             peer.answered_at = now
@@ -272,10 +309,39 @@ class Cluster:
             some = self.dice.sample(others, min(INTRODUCED_TO, len(others)))
             self.send(some, Facts((peer.fact,)))
 
+    def _reconcile(self, peer: Peer, fact: Fact, now: float, *, relayed: bool) -> None:
+        """An answer carries a fact, fresh: whatever is held, the life itself knows better.
+
+        Less than what is held, more than once: somebody spoke in its name. Who is linked is
+        believed to my face alone.
+        """
+        if fact.incarnation >= peer.fact.incarnation:
+            if fact is not peer.fact:
+                peer.denied = 0
+            if relayed:
+                self.learn(peer, fact, now)
+            elif fact.incarnation > peer.fact.incarnation:
+                self._adopt(peer, fact, now)
+            return
+        if relayed and peer.linked:
+            return
+        peer.denied += 1
+        if peer.denied >= DENIALS_MAX:
+            peer.denied = 0
+            self.counters["fact_undone"] += 1
+            self._adopt(peer, fact, now)
+
     def learn(self, peer: Peer, fact: Fact, now: float) -> None:
-        """A life's own words about itself; the newest hold."""
+        """A life's words about itself, as far as can be told; the newest hold."""
+        ahead = fact.incarnation - peer.fact.incarnation
+        if ahead > INCARNATION_JUMP_MAX:
+            self.counters["fact_refused"] += 1
+        elif ahead > 0:
+            self._adopt(peer, fact, now)
+
+    def _adopt(self, peer: Peer, fact: Fact, now: float) -> None:
         old = peer.fact
-        if fact.incarnation <= old.incarnation:
+        if fact.endpoint != old.endpoint and not self.may_dial(fact.endpoint):
             return
         peer.fact = fact
         if fact.endpoint != old.endpoint:
@@ -366,7 +432,7 @@ class Cluster:
         self.detector.forget(peer.node)
         self.inbound.forget(peer.node)
         self.disconnect_if_idle(peer.endpoint)
-        if remember and peer.endpoint not in self.links:
+        if remember and peer.endpoint not in self.links and self.may_dial(peer.endpoint):
             self.book.add(peer.endpoint)
         left = peer.state is PeerState.LEFT
         cause = Cause.OP if left else Cause.NODE_DOWN

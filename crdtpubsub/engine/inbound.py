@@ -13,6 +13,12 @@ __all__ = ["ACK_LATEST_S", "STRANGERS_MAX", "Inbound"]
 STRANGERS_MAX: Final = 1024
 """Places kept of senders that may never be held; of too many the oldest are forgotten."""
 
+PUBLISHED_JUMP_MAX: Final = 2**32
+"""More publications than that are not lost between two frames."""
+
+OVERRULED_S: Final = 2.0
+"""What a broken connection still had in it has arrived by then."""
+
 TELL_BYTES: Final = 16 * 1024
 """A peer is told what was taken after so many bytes: half of what any link may have under way."""
 
@@ -28,7 +34,7 @@ class Inbound:
     comes. That account outlives a purge: what both sides count must not begin anew on one.
     """
 
-    __slots__ = ("_accounted", "_due", "_greeted", "_last", "_owed", "_untold")
+    __slots__ = ("_accounted", "_due", "_greeted", "_last", "_overruled", "_owed", "_untold")
 
     def __init__(self) -> None:
         self._accounted: dict[NodeId, int] = {}  # publications taken, or known to be lost
@@ -37,6 +43,7 @@ class Inbound:
         self._untold: dict[NodeId, int] = {}  # bytes since the last Taken
         self._last: dict[NodeId, tuple[int, int, bool]] = {}
         self._greeted: dict[NodeId, tuple[int, int]] = {}  # a link not yet in use: link, next seq
+        self._overruled: dict[NodeId, tuple[int, float]] = {}  # a late link that has proofs: since
 
     def __len__(self) -> int:
         known = self._last.keys() | self._greeted.keys() | self._untold.keys()
@@ -73,6 +80,26 @@ class Inbound:
         self._last.pop(sender, None)
         self._untold.pop(sender, None)
         self._greeted.pop(sender, None)
+        self._overruled.pop(sender, None)
+
+    def proved(self, sender: NodeId, link: int, seq: int, now: float, *, late: bool) -> None:
+        """A frame at that place brought an answer to a question of mine.
+
+        A place can be forged: one frame in a peer's name, from its highest link or far ahead,
+        would make all of its own frames late, for ever. Answers cannot. Where they go on to come
+        in late frames for longer than a dead connection can last, is where the peer stands.
+        """
+        if not late:
+            if self._overruled:
+                self._overruled.pop(sender, None)
+            return
+        held, since = self._overruled.get(sender, (-1, now))
+        if held != link:
+            self._overruled[sender] = (link, now)
+        elif now - since >= OVERRULED_S:
+            del self._overruled[sender]
+            self._last[sender] = (link, seq + 1, False)
+            self._greeted.pop(sender, None)
 
     def must_tell(self, sender: NodeId, size_bytes: int, *, gap: bool = False) -> bool:
         """Whether so much was taken from `sender` that it is to be told.
@@ -92,6 +119,8 @@ class Inbound:
         `published` is what its header says, `here` how many are in it (in this slice of it).
         """
         before = self._accounted.get(sender, 0)
+        if published - before > PUBLISHED_JUMP_MAX:
+            published = before  # nobody loses so many: it is a lie, and shall not stick
         if part:
             self._accounted[sender] = before + here
             return 0

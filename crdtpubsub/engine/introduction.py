@@ -112,6 +112,8 @@ class Introduction:
         if not known and len(cluster.links) >= len(cluster.peers) + cluster.config.candidates_max:
             cluster.counters["strangers_refused"] += 1
             return
+        if not cluster.may_dial(hello.fact.endpoint):
+            return
         link = cluster.connect(hello.fact.endpoint)
         if link is None:
             cluster.noted("foreign_claim", f"{sender} says it listens where I do", whom=sender)
@@ -119,6 +121,9 @@ class Introduction:
         if link.until is None and not known:
             link.until = now + 4 * TRIAL_S
         if link.handshaken:
+            if not link.may_welcome(now):
+                cluster.counters["welcomes_refused"] += 1
+                return
             self._welcome(link, sender, hello.nonce)
             if not link.up:
                 link.hello_at = now  # who speaks may be listening again
@@ -136,6 +141,8 @@ class Introduction:
             cluster.noted("foreign_claim", f"{sender} says it listens where I do", whom=sender)
             return
         if welcome.fact.endpoint != link.endpoint:
+            if not cluster.may_dial(welcome.fact.endpoint):
+                return
             self._found_under_alias(link, welcome.fact, now)
         else:
             self._proved(link, welcome.fact, now)
@@ -159,6 +166,7 @@ class Introduction:
     def _proved(self, link: Link, fact: Fact, now: float) -> None:
         """This life listens at the other end of this link."""
         cluster = self._cluster
+        cluster.proved_by = fact.node
         link.until = None
         link.patience_s = PATIENCE_MIN_S
         fresh = not link.up or link.life != fact.node
@@ -186,11 +194,11 @@ class Introduction:
             cluster.connect(fact.endpoint)
             if link.endpoint in cluster.seeds:  # others are not dialled for ever anyway
                 cluster.aliases[link.endpoint] = fact.node
-        cluster.disconnect(link.endpoint)
+        cluster.disconnect_if_idle(link.endpoint)  # it may be the address of another life
 
     def _dialled_myself(self, nonce: int) -> None:
         link = self._by_nonce(nonce)
-        if link is not None:
+        if link is not None and not link.up:  # where a life answered, it sends my words back
             if len(self._cluster.mine) < MINE_MAX:
                 self._cluster.mine.add(link.endpoint)
             self._cluster.counters["self_dial"] += 1

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crdtpubsub.engine.allowance import PROBE_FOR_COST
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.effects import Release
 from crdtpubsub.engine.peers import Peer, PeerState, Sign
@@ -106,6 +107,7 @@ class Liveness:
             cluster.send([relay.asker], RelayedAck(relay.nonce, sender, ack.fact))
         elif self._detector.answered(ack.nonce, now, direct=True) != sender:
             return  # late, or never asked
+        cluster.proved_by = sender
         cluster.verified(ack.fact, now)
 
     def on_probe_for(self, request: ProbeFor, sender: NodeId, now: float) -> None:
@@ -113,7 +115,10 @@ class Liveness:
         cluster = self._cluster
         peer = cluster.peers.get(request.target)
         refused = peer is not None and cluster.me.node in peer.refused_by
-        if peer is None or refused or len(self._relays) >= RELAYING_MAX:
+        allowance = cluster.peers[sender].allowance
+        busy = len(self._relays) >= RELAYING_MAX or not allowance.allows(now)
+        allowance.spend(PROBE_FOR_COST)
+        if peer is None or refused or busy:
             no = RelayedAck(request.nonce, request.target, None, refused)
             cluster.send([sender], no)
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from crdtpubsub.engine.allowance import Allowance
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Fact
 
@@ -67,6 +68,10 @@ TRANSITIONS: Final[Mapping[PeerState, Mapping[Sign, PeerState]]] = {
 """docs/PROTOCOL.md draws this table; tests/house/test_diagrams.py keeps the drawing true."""
 
 
+WELCOMES_PER_S: Final = 16
+"""On one link. A HELLO is repeated twice a second; restarts and second dials add some."""
+
+
 @dataclass(slots=True)
 class Peer:
     """A life that was admitted: it answered me once, directly or through somebody."""
@@ -86,6 +91,8 @@ class Peer:
     refusal_exempt: bool = False  # it answered through others meanwhile: a firewall, not a death
     replaced: bool = False  # another life answers at its endpoint
     last_helped: dict[NodeId, float] = field(default_factory=dict)
+    denied: int = 0  # its own answers in a row that say less than what is held of it
+    allowance: Allowance = field(default_factory=Allowance)
 
     @property
     def name(self) -> str:
@@ -133,6 +140,15 @@ class Link:
     until: float | None = None  # a dial on trial is given up then
     silent_since: float | None = None  # dialled, shaken hands or gone down then
     patience_s: float = PATIENCE_MIN_S  # before it is dialled afresh
+    welcomed_at: float = float("-inf")
+    welcomed: int = 0  # since then, by whatever lives name this endpoint
+
+    def may_welcome(self, now: float) -> bool:
+        """Count a WELCOME; no if there were too many. One is 400 times as long as a HELLO."""
+        if now - self.welcomed_at >= 1.0:
+            self.welcomed_at, self.welcomed = now, 0
+        self.welcomed += 1
+        return self.welcomed <= WELCOMES_PER_S
 
 
 @dataclass(slots=True)

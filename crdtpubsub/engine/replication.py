@@ -8,6 +8,7 @@ from crdtpubsub.config import Config
 from crdtpubsub.crdt.delta import Change
 from crdtpubsub.crdt.memberset import Claimed, MemberSet, Owner
 from crdtpubsub.engine import events as ev
+from crdtpubsub.engine.allowance import cost
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.engine.effects import Agreed, Cause, Changed, Deliver, Exited
@@ -232,11 +233,12 @@ class Replication:
         for message in state.gossip.flush():
             self.cluster.send(targets, message)
 
-    def _say_rows(self, state: ScopeState, peer: Peer, *, stamp: int = 0) -> None:
+    def _say_rows(self, state: ScopeState, peer: Peer) -> None:
         """Deltas go out before the rows that count them."""
         self.flush(state, self._now)
         also = state.gossip.dirty_for(peer.node)
-        rows = state.gossip.say(self.covered(state), also=also, reply=False, stamp=stamp)
+        rows = state.gossip.say(self.covered(state), also=also, reply=False)
+        peer.allowance.spend(cost([rows]))
         self.cluster.send([peer.node], rows)
 
     def _gossip_pause_s(self) -> float:
@@ -280,6 +282,8 @@ class Replication:
             self.cluster.counters["scope_not_open"] += 1
             return
         gossip = state.gossip
+        if not isinstance(message, msg.Deltas) and not self.cluster.allows(sender, now):
+            return
         match message:
             case msg.Deltas():
                 for delta in message.deltas:
@@ -289,7 +293,7 @@ class Replication:
                     try:
                         change = state.members.merge(delta)
                     except Claimed as claim:
-                        self.cluster.noted("claimed", f"{sender} asserts {claim}", whom=sender)
+                        state.told_lies(claim.beyond, sender, now)
                         continue
                     if change.births_met:
                         self.cluster.counters["births_met"] += change.births_met
@@ -304,11 +308,7 @@ class Replication:
             case msg.Sums():
                 self._answer(sender, gossip.on_sums(message))
             case msg.Live():
-                try:
-                    change, replies = gossip.on_live(message, sender, now)
-                except Claimed as claim:
-                    self.cluster.noted("claimed", f"{sender} asserts {claim}", whom=sender)
-                    return
+                change, replies = gossip.on_live(message, sender, now)
                 self._apply(state, change)
                 self._answer(sender, replies)
             case _:
@@ -323,6 +323,8 @@ class Replication:
                 self._say_rows(state, self.cluster.peers[sender])
             return
         compared = gossip.compare(rows, sender, covered, now, gap_free=gap_free)
+        if compared.claimed > state.members.next_birth:
+            state.told_lies(compared.claimed, sender, now)
         for life in compared.strangers:
             self.cluster.hear_of(None, life, sender, now)
         if rows.reply and rows.stamp and compared.equal:
@@ -333,9 +335,10 @@ class Replication:
             self.flush(state, now)
             named = [row.owner for row in rows.rows]
             reply = gossip.say(covered, also=named, reply=True, stamp=rows.stamp)
-            self.cluster.send([sender], reply)
+            self._answer(sender, [reply])
 
     def _answer(self, peer: NodeId, replies: list[Message]) -> None:
+        self.cluster.peers[peer].allowance.spend(cost(replies))
         for message in replies:
             self.cluster.send([peer], message)
 

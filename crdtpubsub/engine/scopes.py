@@ -14,6 +14,8 @@ from crdtpubsub.wire.messages import Addressed, Publication
 
 __all__ = ["ScopeState"]
 
+SKIP_INTERVAL_S = 1.0
+
 
 class ScopeState:
     """An overlay this node takes part in."""
@@ -24,6 +26,8 @@ class ScopeState:
         self.gossip = AntiEntropy(scope, members, cluster.config, dice, cluster.count)
         self.router = Router(members, cluster.listed, cluster.link_of)
         self.flush_at = float("-inf")
+        self._cluster = cluster
+        self._skipped_at = float("-inf")  # when births that others claim were last passed over
         self.equal_stamp: dict[NodeId, int] = {}  # peer -> the last AskRows it answered equally
 
     def observed(self, channel: str) -> list[tuple[NodeId, Runs]]:
@@ -49,3 +53,15 @@ class ScopeState:
             return (client,)  # whether a client that need not be a member exists, its driver knows
         owner, member = publication.exclude or ("", None)
         return self.router.local(channel, member if owner == me else None)
+
+    def told_lies(self, beyond: int, sender: NodeId, now: float) -> None:
+        """Somebody holds births of mine that I never minted: mint none of them, and say so.
+
+        Else what I join next would be taken for removed there. Once a second: a liar cannot use
+        up the numbers, and an honest node that was lied to says it again.
+        """
+        self._cluster.noted("claimed", f"{sender} asserts births up to {beyond - 1}", whom=sender)
+        if now - self._skipped_at >= SKIP_INTERVAL_S:
+            self._skipped_at = now
+            self._cluster.count("births_skipped")
+            self.gossip.push(self.members.me, self.members.skip(beyond))

@@ -5,20 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from crdtpubsub.wire.messages import Deltas, Frame, Message
+from crdtpubsub.wire.messages import (
+    Deltas,
+    Frame,
+    Hello,
+    Live,
+    Message,
+    ProbeFor,
+    Pull,
+    Rows,
+    Sums,
+)
 
 __all__ = ["slices"]
+
+COSTLY = frozenset({Rows, Pull, Sums, Live, Hello, ProbeFor})
 
 
 def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
     """The same frame as a sequence of frames with at most `births_max` births to merge each.
 
+    What costs more than it weighs (a question that is answered at length) stands alone.
+
     They share one header: hand them to the engine one after the other, without another frame
     of the same sender in between. What a `Deltas` answers is said by its last slice.
     """
+    costly = 0
     for message in frame.messages:
-        if isinstance(message, Deltas) and _births(message) > births_max:
-            break
+        if isinstance(message, Deltas):
+            if _births(message) > births_max:
+                break
+        elif message.__class__ in COSTLY:
+            costly += 1
+            if costly > 1:
+                break
     else:  # nearly always
         yield frame
         return
@@ -27,6 +47,10 @@ def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
     for message in frame.messages:
         if not isinstance(message, Deltas) or _births(message) <= births_max:
             gathered.append(message)
+            if message.__class__ in COSTLY:
+                yield Frame(frame.header, tuple(gathered), number)
+                number += 1
+                gathered = []
             continue
         if gathered:
             yield Frame(frame.header, tuple(gathered), number)

@@ -7,7 +7,7 @@ from time import monotonic
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import slices
-from crdtpubsub.errors import ConfigError, WireError
+from crdtpubsub.errors import ConfigError
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.core import LOGGED, Core, log
 from crdtpubsub.transport.base import (
@@ -19,7 +19,7 @@ from crdtpubsub.transport.base import (
     Refused,
     Writable,
 )
-from crdtpubsub.wire.codec import Assemblies, Decoder
+from crdtpubsub.wire.codec import Assemblies, Decoder, FrameError
 from crdtpubsub.wire.messages import Goodbye
 
 __all__ = ["GOODBYE_S", "Loop"]
@@ -156,8 +156,9 @@ class Loop:
     def _frame(self, data: bytes) -> None:
         try:
             frame = self.assemblies.take(self.decoder.decode(data))
-        except WireError as error:
+        except FrameError as error:
             self.core.counters["frames_malformed"] += 1
+            self.core.counters[f"frames_malformed_{error.reason}"] += 1
             if self.core.counters["frames_malformed"] in LOGGED:
                 log.warning("%s: dropped a frame: %s", self.core.name, error)
             return

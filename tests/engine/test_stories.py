@@ -129,9 +129,9 @@ def test_sums_over_all_births_there_could_be_cost_nothing() -> None:
     )
     assert gossip.on_sums(msg.Sums(DEFAULT_SCOPE, HER, (1, 2**62), (1, 2, 3))) == []
     assert paths["sums_misfit"] == 1
-    # A life that claims so many for itself is believed; to compare them must cost little, too.
+    # A life that claims many is believed, as far as it may jump: to compare them is cheap, too.
     members.merge(members.delta(HER, ()).__class__(HER, (1, 2**62), {}))
-    theirs = msg.Row(HER, (1, 2**62), 1, 1)
+    theirs = msg.Row(HER, members.seen(HER), 1, 1)
     rows = msg.Rows(DEFAULT_SCOPE, 1, (theirs,), reply=False)
     compared = gossip.compare(rows, HER, [ME, HER], 1.0, gap_free=True)
     (sums,) = compared.messages

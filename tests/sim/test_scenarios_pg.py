@@ -119,16 +119,25 @@ def test_p06_the_local_node_is_never_a_peer() -> None:
 
 
 def test_p07_nobody_joins_in_anothers_name() -> None:
-    """Only the owner adds: births that somebody asserts of my own life are not believed."""
+    """Only the owner adds: births that somebody asserts of my own life are not believed.
+
+    They are passed over: where the lie was heard too, they would be taken for removed.
+    """
     world = World(7, nodes=2, settle=True)
     me, other = world.slots[0].node, world.slots[1].node
     world.join(0, "g", "me")
     world.run_until_quiet()
     claim = Delta(me, (2, 9), {"g": {"forged": 5}})
+    journal = world.checks.journal.life("default", me)
+    journal.added |= (1 << 9) - (1 << 2)
+    journal.removed |= (1 << 9) - (1 << 2)
     _inject(world, 0, other, Deltas("default", (claim,)))
     assert world.members(0, "g") == {"me@0"}
     world.run_for(5.0)
     assert world.members(0, "g") == {"me@0"}
+    world.join(0, "g", "late")
+    world.run_until_quiet()
+    assert world.members(1, "g") == {"me@0", "late@0"}
 
 
 def test_p08_a_scope_closed_at_the_peer_stays_closed() -> None:
