@@ -6,8 +6,8 @@ Answers         settle what they name
 no answer       after `POLL_S`, or on a new link: Terms with a stamp. They stand behind what was
                 asked before, so the reply tells what of that is lost: only this is said again
 another table   it has forgotten what it answered: what was said to it is unknown
-another life    answers where it was: refused
-deadline        said to it: unknown. Never said: refused
+life ended      said to it: unknown. Never said: refused
+deadline        the same
 """
 
 from __future__ import annotations
@@ -265,15 +265,19 @@ class Asking:
         self._poll_in(owner, now)
 
     def replaced(self, life: NodeId) -> None:
-        """Another life answers where it was: its clients are gone with it."""
+        """Another life answers where it was: its clients are gone with it.
+
+        What it was told it may have delivered just before (chaos seed 21: delivered, and the
+        goodbye overtook the answer), so only what was never said is refused.
+        """
         if life in self._owners:
-            self._settle_all(life, Outcome.REFUSED_RESTARTED, Outcome.REFUSED_RESTARTED)
+            self._settle_all(life, Outcome.UNKNOWN, Outcome.REFUSED_RESTARTED)
 
     def purged(self, life: NodeId, cause: Cause) -> None:
         """It is forgotten. Cause OP: it said goodbye."""
         if life in self._owners:
             if cause is Cause.OP:
-                self._settle_all(life, Outcome.REFUSED_LEFT, Outcome.REFUSED_LEFT)
+                self._settle_all(life, Outcome.UNKNOWN, Outcome.REFUSED_LEFT)
             else:
                 self._settle_all(life, Outcome.UNKNOWN, Outcome.REFUSED_NO_LINK)
             del self._owners[life]

@@ -11,9 +11,8 @@ class Outcome(StrEnum):
     """What became of a publication at one owner, as far as this node can know.
 
     Unconfirmed ones are `QUEUED`, or refused before they were sent; confirmed ones end in one of
-    the others. A refusal says why nobody there has it. Of a life that ended without an answer
-    (`REFUSED_RESTARTED`, `REFUSED_LEFT`) nobody can say whether its clients got it; they are gone
-    with it. `UNKNOWN` means that it was sent and not answered in time: it may have arrived.
+    the others. A refusal says why nobody there has it. `UNKNOWN` means that it was sent and not
+    answered, in time or before that life ended: it may have arrived.
     """
 
     QUEUED = "queued"  # in the outbox of a working link: at most once from here on
@@ -22,8 +21,8 @@ class Outcome(StrEnum):
     REFUSED_LAGGING = "refused: lagging"
     REFUSED_NOBODY = "refused: no such member"
     REFUSED_FULL = "refused: full queue"
-    REFUSED_RESTARTED = "refused: restarted"  # another life answers where it was
-    REFUSED_LEFT = "refused: left"  # it said goodbye
+    REFUSED_RESTARTED = "refused: restarted"  # before it was said: another life answers there
+    REFUSED_LEFT = "refused: left"  # before it was said: that node said goodbye
     UNKNOWN = "unknown"
 
     @property

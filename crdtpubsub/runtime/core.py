@@ -342,8 +342,7 @@ class Core:
             with contextlib.suppress(KeyError):
                 self.to_wake.pop().wake()
         while self._done:
-            with contextlib.suppress(KeyError):
-                tell(*self._done.popitem())
+            self._tell_done()
         if self.pulse:
             self.pulse = False
             self.bell.ring()
@@ -351,6 +350,18 @@ class Core:
             with self._telling:
                 while self.notes:
                     self._tell(self.notes.popleft())
+
+    def _tell_done(self) -> None:
+        waker: Waker | None = None
+        tickets: list[Ticket] = []
+        try:
+            with contextlib.suppress(KeyError):  # another thread lets go too
+                waker, tickets = self._done.popitem()
+                tell(waker, tickets)
+        except BaseException:  # an interrupt: they are done, and told so again
+            if waker is not None:
+                self._done.setdefault(waker, []).extend(tickets)
+            raise
 
     def tell_tallies(self, now: float) -> None:
         """Tell what happened often, if it is time. For the I/O thread."""

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
 
 from crdtpubsub.engine.outcome import Outcome
 
 __all__ = ["QueueCheck", "Verdict"]
-
-
-_ENDED: Final = (Outcome.REFUSED_RESTARTED, Outcome.REFUSED_LEFT)
-"""The owner ended: whether its clients got it before, nobody can say, and nobody can ask them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +89,7 @@ class QueueCheck:
                 said["unknown_received"] += got
             elif outcome.refused:
                 said["refused"] += 1
-                if outcome not in _ENDED:
-                    said["unexpected"] += got
+                said["unexpected"] += got
             else:
                 said["open"] += 1
         said["unexpected"] += sum(n for key, n in seen.items() if key not in self._asked)

@@ -3,8 +3,7 @@
 After Jepsen's total-queue (https://jepsen-io.github.io/jepsen/jepsen.checker.html#var-total-queue).
 For each confirmed publication and owner: `lost` = clients acknowledged - clients that received.
 Owners whose life ended are not judged: what their clients had not yet read died with them, and
-what came of a message whose answer was still under way nobody can say (a publisher is told
-`refused: restarted`; such ones that did arrive are counted as `contradicted`).
+what came of a message whose answer was still under way is `unknown` to its publisher.
 `duplicated` and `unexpected` are judged for unconfirmed publications as well.
 """
 
@@ -37,7 +36,6 @@ class Queue:
     unknown: int = 0  # outcomes of confirmed publications: it may have arrived
     refused: int = 0
     unjudged: int = 0  # acknowledged by an owner whose life ended
-    contradicted: int = 0  # refused, says the receipt; but it arrived before that life ended
     why: list[str] = field(default_factory=list)
 
     @property
@@ -90,9 +88,7 @@ def _judge(
         got = clients[life, publication.number]
         if outcome.startswith("refused"):
             verdict.refused += 1
-            if got and life in ended:
-                verdict.contradicted += got
-            elif got:
+            if got:
                 verdict.unexpected += got
                 verdict.blame(f"unexpected: {publication.number} was {outcome} by {life[:6]}")
         elif outcome.startswith("unknown"):

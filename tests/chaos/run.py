@@ -81,7 +81,7 @@ class Verdict:
                 name: getattr(messages, name)
                 for name in (
                     *("published", "confirmed", "acknowledged", "received", "lost"),
-                    *("duplicated", "unexpected", "unknown", "refused", "unjudged", "contradicted"),
+                    *("duplicated", "unexpected", "unknown", "refused", "unjudged"),
                 )
             },
             "exits": {"due": self.exits.due, "seen": self.exits.seen}
