@@ -38,7 +38,7 @@ TARGETS_MS = {("kill", 5): (12.0, 50.0), ("stop", 5): (5000.0, 5000.0), ("stop",
 
 async def owner(pipe: Pipe, seeds: list[str]) -> None:
     """The one that will die."""
-    async with Node(seeds=seeds) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=seeds) as node:
         client = node.client("c")
         for n in range(MEMBERS):
             await client.join(f"room-{n % 10}/{n // 10}")
@@ -49,7 +49,7 @@ async def owner(pipe: Pipe, seeds: list[str]) -> None:
 
 async def watcher(pipe: Pipe, seeds: list[str]) -> None:
     """A survivor: says when the owner was gone, and when it was back."""
-    async with Node(seeds=seeds) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=seeds) as node:
         pipe.tell(node.endpoint)
         while (said := await pipe.heard(1e6)) is not None:
             what, wanted, peers = said

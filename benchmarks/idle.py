@@ -30,7 +30,7 @@ SETTLED_S = 40.0
 
 async def sleeper(pipe: Pipe, seeds: list[str], nodes: int, seconds: float, dead: int) -> None:
     nobody = [f"tcp://127.1.{n // 250}.{n % 250 + 1}:9" for n in range(dead)]
-    async with Node(seeds=[*seeds, *nobody]) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=[*seeds, *nobody]) as node:
         await node.client("me").join("all")
         pipe.tell(node.endpoint)
         await linked(node, nodes - 1, timeout_s=30)

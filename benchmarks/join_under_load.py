@@ -39,7 +39,7 @@ CLIENTS = 1000
 
 
 async def holder(pipe: Pipe, memberships: int) -> None:
-    async with Node(name="holder") as node:
+    async with Node("tcp://127.0.0.1:*", name="holder") as node:
         started_at = monotonic()
         core = node._runtime.core  # noqa: SLF001  (straight into the set: see "Setup")
         clients = [f"client-{n:06}" for n in range(min(CLIENTS, memberships))]
@@ -79,7 +79,7 @@ async def newcomer(pipe: Pipe, endpoint: str, memberships: int, switch_ms: float
     channels = memberships // clients
     before = rss_bytes()
     started_at, cpu_at = monotonic(), process_time()
-    async with Node(seeds=[endpoint], name="newcomer") as node:
+    async with Node("tcp://127.0.0.1:*", seeds=[endpoint], name="newcomer") as node:
         client = node.client("me", max_pending=1)
         quiet, loaded = Joiner(client), Joiner(client)
         async with asyncio.timeout(ARRIVED_S):

@@ -118,7 +118,7 @@ async def play(pipe: Pipe, side: Side, *, first: bool) -> None:
 
 
 async def node_side(pipe: Pipe, name: str, seeds: list[str]) -> None:
-    async with Node(seeds=seeds) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=seeds) as node:
         pipe.tell(node.endpoint)
         await linked(node, 1)
         pipe.tell("ready")

@@ -51,7 +51,7 @@ def allocated(*, traced: bool) -> int:
 
 
 async def node_joiner(pipe: Pipe, case: str, joins: int, _traced: bool) -> None:
-    async with Node() as node:
+    async with Node("tcp://127.0.0.1:*") as node:
         started_at = monotonic()
         rows = memberships(case, joins)
         clients = {name: node.client(name) for name in dict.fromkeys(row[1] for row in rows)}
@@ -71,7 +71,7 @@ async def node_joiner(pipe: Pipe, case: str, joins: int, _traced: bool) -> None:
 
 
 async def node_watcher(pipe: Pipe, endpoint: str, case: str, joins: int, traced: bool) -> None:
-    async with Node(seeds=[endpoint]) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=[endpoint]) as node:
         await linked(node, 1)
         counts = full(case, joins)
         last = next(reversed(counts))

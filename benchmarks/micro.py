@@ -230,7 +230,7 @@ async def node_steps() -> dict[str, tuple[float, int]]:
     def note(step: str, took: list[tuple[float, int]]) -> None:
         found[step] = took[0]
 
-    async with Node() as node:
+    async with Node("tcp://127.0.0.1:*") as node:
         took: list[tuple[float, int]] = []
         with stopwatch(10_000, took):
             clients = [node.client(f"client-{n:05}", max_pending=10_000) for n in range(10_000)]

@@ -57,7 +57,7 @@ async def on_time(
 
 
 async def node_ear(pipe: Pipe, seeds: list[str], expected: int) -> None:
-    async with Node(seeds=seeds) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=seeds) as node:
         messages = await node.subscribe(CHANNEL, max_pending=expected + 1)
         pipe.tell("joined")
         ear = Ear(expected)
@@ -74,7 +74,7 @@ async def node_ear(pipe: Pipe, seeds: list[str], expected: int) -> None:
 
 
 async def node_mouth(pipe: Pipe, messages: int, per_s: float, size_bytes: int) -> None:
-    async with Node() as node:
+    async with Node("tcp://127.0.0.1:*") as node:
         pipe.tell(node.endpoint)
         await node.wait_for(CHANNEL, 1, timeout=20)
         await linked(node, 1)

@@ -80,7 +80,7 @@ def sent(started_at: float, cpu_at: float, messages: int, refused: int) -> dict[
 
 
 async def node_receiver(pipe: Pipe, seeds: list[str]) -> None:
-    async with Node(seeds=seeds) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=seeds) as node:
         messages = await node.subscribe(CHANNEL, max_pending=10_000_000)
         pipe.tell(node.endpoint)
         while (expected := await pipe.heard()) is not None:
@@ -98,7 +98,7 @@ async def node_receiver(pipe: Pipe, seeds: list[str]) -> None:
 
 async def node_publisher(pipe: Pipe, receivers: int, size_bytes: int, stall_s: float) -> None:
     patient = Config(publish_stall_s=stall_s, publish_wait_max_s=max(1.0, 2 * stall_s))
-    async with Node(config=patient) as node:
+    async with Node("tcp://127.0.0.1:*", config=patient) as node:
         pipe.tell(node.endpoint)
         await linked(node, receivers)
         await node.wait_for(CHANNEL, receivers, timeout=20)

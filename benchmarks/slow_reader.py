@@ -36,7 +36,7 @@ LONG_BYTES = 1_000_000
 
 
 async def deaf(pipe: Pipe, seeds: list[str], channel: str) -> None:
-    async with Node(seeds=seeds) as node:
+    async with Node("tcp://127.0.0.1:*", seeds=seeds) as node:
         await node.client().join(channel)
         pipe.tell(os.getpid())
         await pipe.heard()
@@ -52,7 +52,7 @@ async def flood(node: Node, channel: Callable[[int], str]) -> None:
 
 
 async def mouth(pipe: Pipe, messages: int) -> None:
-    async with Node() as node:
+    async with Node("tcp://127.0.0.1:*") as node:
         pipe.tell(node.endpoint)
         await node.wait_for(CHANNEL, 1, timeout=20)
         for n in range(STOPPED):

@@ -65,6 +65,10 @@ class Config:
     redial_interval_s: float = 1.0
     """One address of the book, a seed or a down life is greeted each interval."""
 
+    discovery_interval_s: float = 5.0
+    """A `dns://` seed is resolved again, and the directory of this host looked at again, this
+    often. Above 0."""
+
     address_book_max: int = 64
     candidates_max: int = 256
     """Lives that were named and not met yet; one peer's word fills at most half of it."""
@@ -116,6 +120,7 @@ class Config:
         """Check the relations."""
         self._need(0 < self.probe_timeout_min_s <= self.probe_timeout_max_s, "probe_timeout_min_s")
         self._need(self.probe_timeout_max_s < self.probe_interval_s, "probe_timeout_max_s")
+        self._need(self.discovery_interval_s > 0, "discovery_interval_s")
         self._need(self.suspicion_max_mult >= 1, "suspicion_max_mult")
         self._need(self.forget_after_s >= 10 * self.suspicion_max_s(1), "forget_after_s")
         self._need(self.outbox_high_water_bytes <= self.outbox_bytes_max, "outbox_high_water_bytes")

@@ -51,7 +51,9 @@ class Node(Knower):
 
         Args:
             bind: where to listen, `tcp://host:port` (`*` as port takes a free one) or
-                `ipc://path`. None: a free port on 127.0.0.1.
+                `ipc://path`. None: a free port on 127.0.0.1 if there are `seeds`; else in the
+                directory in which the nodes of one user on one host meet, those of one cluster
+                name: they find each other by themselves.
             seeds: endpoints of other nodes, `tcp://host:port`. One that answers is enough;
                 those that do not are retried for ever and `start` does not fail for them.
             advertise: the endpoint others shall dial, where it differs from `bind`.
@@ -71,9 +73,11 @@ class Node(Knower):
                 `secret` or `insecure=True`; or there is a secret, and no CURVE in this libzmq.
             InvalidNameError: `name` or `cluster` is no name.
         """
-        bind = LOOPBACK if bind is None else bind
-        check_bind(bind, advertise, meant=insecure or secret is not None)
         check_seeds(seeds)
+        if bind is None and (seeds or advertise is not None):
+            bind = LOOPBACK
+        if bind is not None:
+            check_bind(bind, advertise, meant=insecure or secret is not None)
         if name is not None:
             check_label(name)
         runtime = Runtime(

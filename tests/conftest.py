@@ -10,6 +10,8 @@ Profiles, chosen by HYPOTHESIS_PROFILE (CI=true alone means ci):
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -53,3 +55,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_net(item: pytest.Item) -> bool:
     return item.get_closest_marker("net") is not None
+
+
+@pytest.fixture(autouse=True)
+def _world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`Node()` finds every other one of its user on this host: those of other tests, too."""
+    with tempfile.TemporaryDirectory(prefix="rt-") as directory:  # short: ipc paths are limited
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        yield

@@ -381,6 +381,7 @@ class Cluster:
             link.up = False
             link.hello_at = now  # greeted until it answers or is forgotten
             link.silent_since = now
+        self._forget_aliases(peer.node)  # a seed that led to it may lead to its successor
         if sign is not Sign.SLEPT:
             self.tell_all(Accuse(peer.node, peer.fact.incarnation, Opinion.DOWN))
 
@@ -417,6 +418,11 @@ class Cluster:
         elif candidate is not None and candidate.fact is not None:
             self.disconnect_if_idle(candidate.fact.endpoint)
 
+    def _forget_aliases(self, life: NodeId) -> None:
+        for alias in [a for a, there in self.aliases.items() if there == life]:
+            del self.aliases[alias]
+            self.connect(alias)
+
     def purge(self, peer: Peer, *, remember: bool) -> None:
         """Forget a life, here and now and as if never met; perhaps keep its address."""
         self.counters["purged"] += 1
@@ -426,9 +432,7 @@ class Cluster:
         for other in self.peers.values():
             other.refused_by.discard(peer.node)
             other.last_helped.pop(peer.node, None)
-        for alias in [a for a, life in self.aliases.items() if life == peer.node]:
-            del self.aliases[alias]
-            self.connect(alias)
+        self._forget_aliases(peer.node)
         self.detector.forget(peer.node)
         self.inbound.forget(peer.node)
         self.disconnect_if_idle(peer.endpoint)

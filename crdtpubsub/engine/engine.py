@@ -135,6 +135,8 @@ class Engine:
                 self._replication.lagging(event.endpoint, lagging=True)
             case ev.LinkDrained():
                 self._replication.lagging(event.endpoint, lagging=False)
+            case ev.SeedsChanged():
+                self._introduction.seeds_changed(event.seeds)
             case ev.SayGoodbye():
                 self._say_goodbye(now)
             case _:

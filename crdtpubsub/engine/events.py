@@ -23,6 +23,7 @@ __all__ = [
     "OpenScope",
     "Received",
     "SayGoodbye",
+    "SeedsChanged",
     "Tick",
     "Update",
 ]
@@ -159,6 +160,13 @@ class LinkDrained:
 
 
 @light
+class SeedsChanged:
+    """The endpoints to dial for ever are these now: a name may lead elsewhere."""
+
+    seeds: tuple[str, ...]
+
+
+@light
 class Tick:
     """`Engine.next_deadline()` has come."""
 
@@ -180,5 +188,6 @@ Event = (
     | LinkRefused
     | LinkLagging
     | LinkDrained
+    | SeedsChanged
     | Tick
 )

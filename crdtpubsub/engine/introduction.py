@@ -25,6 +25,8 @@ KNOWN_MAX = 500
 KNOWN_BYTES_MAX = 512 * 1024
 MINE_MAX = 256
 """Addresses of my own; one that is not kept is found out anew when somebody names it."""
+MYSELF_AGAIN_S = 30.0
+"""A seed that led to myself is tried again then: a name or a balancer may lead elsewhere."""
 COMPLAIN_S = 3.0
 TRIAL_S = 3.0
 DOWN_GREETINGS_PER_S = 50
@@ -41,6 +43,7 @@ class Introduction:
         self._cluster = cluster
         self._redial_at = now
         self._links_at = now
+        self._myself_at = now + MYSELF_AGAIN_S
 
     # ---------------------------------------------------------------- my links
 
@@ -97,6 +100,30 @@ class Introduction:
             if other != life:
                 known.append(fact)
         cluster.greet(link.endpoint, life, Welcome(nonce, link.nonce, cluster.me, tuple(known)))
+
+    # ---------------------------------------------------------------- seeds
+
+    def seeds_changed(self, seeds: tuple[str, ...]) -> None:
+        """Dial the new ones; of those that are gone, what nobody else is reached by is dropped."""
+        cluster = self._cluster
+        gone = [seed for seed in cluster.seeds if seed not in seeds]
+        cluster.seeds = seeds
+        for seed in seeds:
+            if seed not in cluster.aliases:
+                cluster.connect(seed)
+        for seed in gone:
+            cluster.counters["seeds_gone"] += 1
+            cluster.aliases.pop(seed, None)
+            cluster.disconnect_if_idle(seed)
+
+    def _dial_seeds(self, now: float) -> None:
+        cluster = self._cluster
+        if now >= self._myself_at:
+            self._myself_at = now + MYSELF_AGAIN_S
+            cluster.mine -= {seed for seed in cluster.seeds if seed != cluster.me.endpoint}
+        for seed in cluster.seeds:
+            if seed not in cluster.aliases:
+                cluster.connect(seed)
 
     # ---------------------------------------------------------------- what others say
 
@@ -214,9 +241,7 @@ class Introduction:
             self._greet_links(now)
         if now >= self._redial_at - SLACK_S:
             self._redial_at = now + cluster.config.redial_interval_s
-            for seed in cluster.seeds:
-                if seed not in cluster.aliases:
-                    cluster.connect(seed)
+            self._dial_seeds(now)
             endpoint = cluster.book.next()
             if endpoint is not None and endpoint not in cluster.links:
                 link = cluster.connect(endpoint)

@@ -363,6 +363,18 @@ class Core:
                 self._done.setdefault(waker, []).extend(tickets)
             raise
 
+    def end(self) -> None:
+        """The node has ended: whoever waits hears of it, and all is told that was to be told."""
+        with self.lock:
+            for mailbox in self.mailboxes.values():
+                mailbox.closed = True
+                self.to_wake.add(mailbox)
+            self.to_wake.update(self.watchers.feeds())
+            self.pulse = True
+            self.give_up()
+        self.let_go(wake=False)
+        self.tell_tallies(float("inf"))
+
     def tell_tallies(self, now: float) -> None:
         """Tell what happened often, if it is time. For the I/O thread."""
         if not self.tallies or now < self._tell_at:

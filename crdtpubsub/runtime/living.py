@@ -23,7 +23,13 @@ class Living(Protocol):
         """This is the child of a fork."""
 
 
+_made: weakref.WeakSet[Living] = weakref.WeakSet()
 _running: weakref.WeakSet[Living] = weakref.WeakSet()
+
+
+def made(node: Living) -> None:
+    """It is there, and may be started on either side of a fork."""
+    _made.add(node)
 
 
 def began(node: Living) -> None:
@@ -40,8 +46,9 @@ def _close_all() -> None:
 
 
 def _forget_in_child() -> None:
-    for node in list(_running):
+    for node in list(_made):
         node.forked()
+    _running.clear()  # what runs is the parent's to close
 
 
 atexit.register(_close_all)

@@ -10,6 +10,7 @@ from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import ConfigError
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.core import LOGGED, Core, log
+from crdtpubsub.runtime.place import Place
 from crdtpubsub.transport.base import (
     Connected,
     Disconnected,
@@ -35,8 +36,9 @@ STREAM_RECORDS = 1
 class Loop:
     """One turn after the other, in a thread of its own."""
 
-    def __init__(self, core: Core, decoder: Decoder) -> None:
+    def __init__(self, core: Core, decoder: Decoder, place: Place) -> None:
         self.core = core
+        self.place = place
         self.decoder = decoder
         engine, counters = core.engine, core.counters
         self.assemblies = Assemblies(
@@ -69,6 +71,8 @@ class Loop:
         if now >= deadline:
             self._handle(ev.Tick())
             self.assemblies.sweep()
+            if (seeds := self.place.look(self.core, now)) is not None:
+                self._handle(ev.SeedsChanged(seeds))
         while self.core.lagging:
             self._lagging(self.core.lagging.pop())
         while self.core.overflowed:

@@ -25,10 +25,11 @@ from crdtpubsub.runtime.asking import Asker
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
-from crdtpubsub.runtime.living import began
+from crdtpubsub.runtime.living import began, made
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox, Message, Overflow
 from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
+from crdtpubsub.runtime.place import Place
 from crdtpubsub.runtime.sending import Outcome, Receipt, Sender, receipt_of
 from crdtpubsub.transport import Security
 from crdtpubsub.transport.zmq import ZmqTransport
@@ -47,7 +48,7 @@ class Runtime:
     def __init__(
         self,
         *,
-        bind: str,
+        bind: str | None,
         seeds: tuple[str, ...],
         advertise: str | None,
         name: str | None,
@@ -56,14 +57,14 @@ class Runtime:
         security: Security | None = None,
     ) -> None:
         self.config = config
-        self.id = NodeId(os.urandom(16).hex())
-        self.name = name or f"node-{self.id[:8]}"
+        self._named = name
+        self._draw()
         self.endpoint = ""
         self.bell = Bell()  # rung after a change of any kind, by whichever thread makes it
         self.board = NoticeBoard()
         self.asker = Asker(self)
         self.core: Core  # from `start` on
-        self._bind, self._seeds, self._advertise = bind, seeds, advertise
+        self._place = Place(bind, advertise, seeds, cluster, config)
         self._tag = cluster_tag(cluster)
         self._security = security
         self._thread: threading.Thread | None = None
@@ -75,11 +76,19 @@ class Runtime:
         self._forked = False
         self._receipts: dict[str, tuple[Route, Receipt]] = {}
         self._published = 0
+        made(self)
+
+    def _draw(self) -> None:
+        self._pid = os.getpid()
+        self.id = NodeId(os.urandom(16).hex())
+        self.name = self._named or f"node-{self.id[:8]}"
 
     # ---------------------------------------------------------------- life
 
     def start(self) -> None:
         """Bind and run in a thread of its own; the bell rings when `started` is true."""
+        if self._pid != os.getpid():  # a fork that Python was not told of
+            self.forked()
         name = f"crdtpubsub-{self.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         began(self)
@@ -169,8 +178,10 @@ class Runtime:
             )
 
     def forked(self) -> None:
-        """This is the child of a fork: sockets, thread and births are the parent's."""
-        self._forked = True
+        """This is a child of fork: what runs is the parent's, the rest another life."""
+        self._forked = self._thread is not None
+        if not self._forked:
+            self._draw()
 
     # ---------------------------------------------------------------- callers
 
@@ -405,32 +416,24 @@ class Runtime:
             log.exception("node %s: its I/O thread failed; the node is closed", self.name)
         finally:
             self._closing = True
-            with core.lock:
-                for mailbox in core.mailboxes.values():
-                    mailbox.closed = True
-                    core.to_wake.add(mailbox)
-                core.to_wake.update(core.watchers.feeds())
-                core.pulse = True
-                core.give_up()
-            core.let_go(wake=False)
-            core.tell_tallies(float("inf"))
+            core.end()
             core.transport.close(GOODBYE_S)
+            self._place.close()
 
     def _open(self) -> Loop:
         transport = ZmqTransport(security=self._security)
         try:
-            return self._introduce(transport, transport.bind(self._bind))
+            return self._introduce(transport, self._place.open(transport))
         except BaseException:
             transport.close()
             raise
 
-    def _introduce(self, transport: ZmqTransport, bound: str) -> Loop:
-        endpoint = self._advertise or bound
+    def _introduce(self, transport: ZmqTransport, endpoint: str) -> Loop:
         engine = Engine(
             self.id,
             name=self.name,
             endpoint=endpoint,
-            seeds=self._seeds,
+            seeds=self._place.seeds.look(),
             config=self.config,
             dice=random.SystemRandom(),
             now=monotonic(),
@@ -442,4 +445,4 @@ class Runtime:
         self.core.bell = self.bell
         self.core.board = self.board
         self.endpoint = endpoint
-        return Loop(self.core, Decoder(self._tag))
+        return Loop(self.core, Decoder(self._tag), self._place)

@@ -104,6 +104,16 @@ class Transport(Protocol):
         """
         ...
 
+    def restore(self, endpoint: str) -> bool:
+        """Make the files of a bound ipc endpoint again, if somebody deleted them; whether one had.
+
+        Links that are there are not touched. Other endpoints have no files.
+
+        Raises:
+            BindError: they cannot be made now. What works goes on working.
+        """
+        ...
+
     def connect(self, endpoint: str) -> None:
         """Dial `endpoint`, and again for ever until `disconnect`. Idempotent.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+
+import zmq
 
 from crdtpubsub.errors import BindError
 
@@ -22,6 +26,7 @@ class PathLock:
     """Holds `path.lock`: ZeroMQ lets a second bind steal the path of the first, without error."""
 
     def __init__(self, endpoint: str, path: str) -> None:
+        self.endpoint = endpoint
         self._socket_path = Path(path)
         self._path = Path(path + ".lock")
         while True:
@@ -35,14 +40,63 @@ class PathLock:
             except OSError as error:
                 os.close(self._fd)
                 raise BindError(endpoint=endpoint, reason=f"{self._path} is held") from error
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self._fd), self._path.stat()):
-                    return
+            if self._is_mine():
+                _held.add(self)
+                return
             os.close(self._fd)  # its holder let go and removed it between our two steps
+
+    def restore(self, bind: Callable[[], object]) -> PathLock | None:
+        """The lock to hold from now on, if files were deleted and are there again; else None.
+
+        `bind` puts the socket at the path. The old listener stays, nameless: to unbind it would
+        break the links that it accepted.
+
+        Raises:
+            BindError: they cannot be made. This lock holds what it held.
+        """
+        mine = self._is_mine()
+        if mine and self._socket_path.exists():
+            with contextlib.suppress(OSError):
+                os.utime(self._fd)  # in use: who cleans up /tmp goes by the age
+            return None
+        lock = self if mine else PathLock(self.endpoint, str(self._socket_path))
+        try:
+            if not self._socket_path.exists():
+                bind()
+        except zmq.ZMQError as error:
+            if lock is not self:
+                lock.release(bound=False)
+            raise BindError(endpoint=self.endpoint, reason=error.strerror) from error
+        if lock is not self:
+            self.let_go()
+        return lock
+
+    def _is_mine(self) -> bool:
+        """Whether the file of that name is the one that is held."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), self._path.stat())
+        except OSError:
+            return False
+
+    def let_go(self) -> None:
+        """Close it without removing anything."""
+        _held.discard(self)
+        os.close(self._fd)
 
     def release(self, *, bound: bool) -> None:
         """Remove what is ours while the lock is held, so that nobody locks a nameless file."""
         for path in (self._socket_path, self._path) if bound else (self._path,):
             with contextlib.suppress(OSError):
                 path.unlink()
-        os.close(self._fd)
+        self.let_go()
+
+
+_held: weakref.WeakSet[PathLock] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    while _held:  # or it would be held when the parent is gone
+        _held.pop().let_go()  # once: the number may be another file's later
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

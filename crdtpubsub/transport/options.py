@@ -28,6 +28,8 @@ FDS_PER_LINK: Final = 6
 FDS_SPARED: Final = 128
 FDS_STRANGERS: Final = 64
 """Connections beyond those of as many peers as we may dial, before the newest are shut."""
+RESTORES_MAX: Final = 64
+"""An ipc path that somebody deletes is bound again so often: each time leaves a listener behind."""
 SOCKETS_MAX: Final = 65535  # ZeroMQ's ceiling; the default is 1023
 
 _OPTIONS: Final = (

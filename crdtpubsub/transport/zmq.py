@@ -62,6 +62,7 @@ from crdtpubsub.transport.options import (
     FDS_SPARED,
     FDS_STRANGERS,
     INBOUND_OPTIONS,
+    RESTORES_MAX,
     SOCKETS_MAX,
     needs_ipv6,
     raise_fd_limit,
@@ -97,6 +98,7 @@ class ZmqTransport:
             "strangers_refused": 0,
             "strangers_broke_off": 0,
             "checks_skipped": 0,
+            "paths_restored": 0,
         }
         self._pid = os.getpid()
         self._closed = False
@@ -167,6 +169,20 @@ class ZmqTransport:
         bound = actual.rstrip(b"\0").decode()
         self._door.bound(bound)
         return bound
+
+    def restore(self, endpoint: str) -> bool:
+        """See `Transport`."""
+        self._check_usable()
+        place = next((n for n, lock in enumerate(self._locks) if lock.endpoint == endpoint), None)
+        if place is None or self.stats["paths_restored"] >= RESTORES_MAX:
+            return False
+        lock = self._locks[place].restore(lambda: self._inbound.bind(endpoint))
+        if lock is None:
+            return False
+        self._inbound_has_more = True
+        self._locks[place] = lock
+        self.stats["paths_restored"] += 1
+        return True
 
     def connect(self, endpoint: str) -> None:
         """See `Transport`."""

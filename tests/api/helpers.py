@@ -44,7 +44,8 @@ async def nodes(count: int, **options: Any) -> AsyncIterator[list[Node]]:
     try:
         for n in range(count):
             seeds = [made[0].endpoint] if made else []
-            made.append(await Node(name=f"n{n}", seeds=seeds, **options).start())
+            given = {"bind": "tcp://127.0.0.1:*", **options}
+            made.append(await Node(name=f"n{n}", seeds=seeds, **given).start())
         await until(lambda: all(sum(p.linked for p in n.peers()) == count - 1 for n in made))
         yield made
     finally:

@@ -81,7 +81,7 @@ def test_a_link_that_drained_before_its_lag_was_noted_is_not_lagging_for_ever() 
 
         def perform(self, _effects: object) -> None: ...
 
-    loop = Loop(cast("Any", Core()), cast("Any", None))
+    loop = Loop(cast("Any", Core()), cast("Any", None), cast("Any", None))
     loop._lagging("tcp://127.0.0.1:1")
     endpoint = "tcp://127.0.0.1:1"
     assert handled == [ev.LinkLagging(endpoint), ev.LinkDrained(endpoint)]
