@@ -151,7 +151,8 @@ async def test_another_cluster_is_never_met() -> None:
     async with workers() as start:
         ours = await asyncio.gather(start("a"), start("b"), start("x", cluster="other"))
         await ours[0].meets("b")
-        await (await start("y", cluster="other")).meets("x")
+        await start("y", cluster="other")
+        await ours[2].meets("y")
         assert await ours[0].sees() == {"b"}
         assert await ours[2].sees() == {"y"}
         assert path_of(ours[2]).parent != path_of(ours[0]).parent
@@ -169,8 +170,10 @@ async def test_another_user_is_never_met() -> None:
         # Root's runtime directory is not theirs: they have one in /tmp.
         assert path_of(theirs).is_relative_to(shared)
         assert shared.stat().st_uid == uid
-        await (await start("b")).meets("a")
-        await (await start("y", uid=uid)).meets("x")
+        await start("b")
+        await mine.meets("b")
+        await start("y", uid=uid)
+        await theirs.meets("y")
         assert await mine.sees() == {"b"}
         assert await theirs.sees() == {"y"}
     shutil.rmtree(shared)
