@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
+from crdtpubsub.discovery import is_dns
 from crdtpubsub.errors import ConfigError
+from crdtpubsub.names import check_label
 from crdtpubsub.transport.base import is_endpoint
+from crdtpubsub.transport.secret import check_secrets
 from crdtpubsub.wire.payload import PayloadPacker
 
-__all__ = ["check_bind", "check_headers", "check_queue", "check_seeds", "packer"]
+__all__ = [
+    "check_bind",
+    "check_headers",
+    "check_queue",
+    "check_seeds",
+    "from_environment",
+    "packer",
+]
 
 _LOCAL_HOSTS: Final = ("127.", "[::1]", "localhost")
 
@@ -35,8 +45,51 @@ def check_seeds(seeds: Sequence[str]) -> None:
     if isinstance(seeds, str):
         raise ConfigError(f"seeds must be a list of endpoints; write seeds=[{seeds!r}]")
     for seed in seeds:
-        if not is_endpoint(seed):
-            raise ConfigError(f"seed {seed!r} cannot be dialled; write tcp://host:port")
+        if not is_endpoint(seed) and not is_dns(seed):
+            raise ConfigError(
+                f"seed {seed!r} cannot be dialled; write tcp://host:port or dns://name:port"
+            )
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of a node that `CRDTPUBSUB_*` give; an empty variable gives none.
+
+    Raises:
+        ConfigError: a value makes no sense; the message names its variable, and shows no secret.
+    """
+    given: dict[str, Any] = {}
+    for name in ("bind", "seeds", "advertise", "name", "cluster", "secret"):
+        text = environ.get(f"CRDTPUBSUB_{name.upper()}", "")
+        if not text:
+            continue
+        value: Any = text
+        if name in ("seeds", "secret"):
+            parts = [part.strip() for part in text.split(",") if part.strip()]
+            value = parts[0] if name == "secret" and len(parts) == 1 else parts
+        try:
+            _CHECKS.get(name, lambda _value: None)(value)
+        except ValueError as error:
+            raise ConfigError(f"CRDTPUBSUB_{name.upper()}: {error}") from None
+        given[name] = value
+    return given
+
+
+def _check_shape(bind: str) -> None:
+    check_bind(bind, "tcp://elsewhere:1", meant=True)
+
+
+def _check_advertise(advertise: str) -> None:
+    check_bind("tcp://127.0.0.1:*", advertise, meant=True)
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "bind": _check_shape,
+    "seeds": check_seeds,
+    "advertise": _check_advertise,
+    "name": check_label,
+    "cluster": check_label,
+    "secret": check_secrets,
+}
 
 
 def check_queue(max_pending: int, max_pending_bytes: int, overflow: str) -> None:

@@ -7,9 +7,9 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from crdtpubsub.arguments import check_bind, check_queue, check_seeds
+from crdtpubsub.arguments import check_bind, check_queue, check_seeds, from_environment
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
@@ -25,6 +25,10 @@ from crdtpubsub.wire.payload import pack
 __all__ = ["Node"]
 
 LOOPBACK: Final = "tcp://127.0.0.1:*"
+
+
+def _arg(variable: str) -> str:
+    return variable.removeprefix("CRDTPUBSUB_").lower()
 
 
 class Node(Knower):
@@ -54,8 +58,10 @@ class Node(Knower):
                 `ipc://path`. None: a free port on 127.0.0.1 if there are `seeds`; else in the
                 directory in which the nodes of one user on one host meet, those of one cluster
                 name: they find each other by themselves.
-            seeds: endpoints of other nodes, `tcp://host:port`. One that answers is enough;
-                those that do not are retried for ever and `start` does not fail for them.
+            seeds: endpoints of other nodes, `tcp://host:port`, or `dns://name:port` for every
+                address that the name has. Names are resolved again every
+                `Config.discovery_interval_s`. One that answers is enough; those that do not are
+                retried for ever and `start` does not fail for them.
             advertise: the endpoint others shall dial, where it differs from `bind`.
             name: a human label, 1 to 255 bytes; need not be unique.
             cluster: nodes of different clusters never talk, whatever they dial.
@@ -91,6 +97,27 @@ class Node(Knower):
         )
         super().__init__(runtime)
         self._started = False
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """A node as the environment describes it, for containers; nothing happens before `start`.
+
+        Read are `CRDTPUBSUB_BIND`, `_SEEDS` (separated by commas), `_ADVERTISE`, `_NAME`,
+        `_CLUSTER` and `_SECRET` (several, for a rotation, separated by commas: a secret with a
+        comma in it must be passed as `secret=`). What is not set is as without: see `Node`.
+
+        Args:
+            overrides: arguments of `Node`; they win over the environment.
+
+        Raises:
+            ConfigError: a value makes no sense; the message names the variable, or the argument.
+        """
+        given = from_environment({k: v for k, v in os.environ.items() if _arg(k) not in overrides})
+        try:
+            return cls(**{**given, **overrides})
+        except ConfigError as error:
+            said = ", ".join(f"CRDTPUBSUB_{name.upper()}" for name in given) or "nothing"
+            raise ConfigError(f"{error} (of the environment was read: {said})") from None
 
     def __repr__(self) -> str:
         state = "closed" if self._runtime.closed else "running" if self._started else "not started"

@@ -390,7 +390,7 @@ class Core:
             log.info("%s: node %s (%s) is %s", self.name, note.name, note.node[:8], note.state)
             self._tell_peer(note)
             return
-        if note.what in ("unanswered", "handshake_failed"):
+        if note.what in ("unanswered", "handshake_failed", "unresolved"):
             self.board.post(notices.Unanswered(note.whom, note.about))
         elif note.what == "same_name":
             self.board.post(notices.NameShared(NodeId(note.whom), note.about))

@@ -71,8 +71,10 @@ class Loop:
         if now >= deadline:
             self._handle(ev.Tick())
             self.assemblies.sweep()
-            if (seeds := self.place.look(self.core, now)) is not None:
-                self._handle(ev.SeedsChanged(seeds))
+        if (now >= deadline or self.place.news) and (
+            seeds := self.place.look(self.core, now)
+        ) is not None:
+            self._handle(ev.SeedsChanged(seeds))
         while self.core.lagging:
             self._lagging(self.core.lagging.pop())
         while self.core.overflowed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crdtpubsub.config import Config
 from crdtpubsub.discovery import Rendezvous, Seeds
+from crdtpubsub.engine import effects as ef
 from crdtpubsub.errors import BindError, ConfigError
 from crdtpubsub.runtime.core import LOGGED, Core, log
 from crdtpubsub.transport.base import Transport
@@ -32,6 +33,7 @@ class Place:
         self.seeds = Seeds(seeds)
         self._look_at = 0.0
         self._failed = 0
+        self._complained: set[str] = set()
 
     def open(self, transport: Transport) -> str:
         """Listen; the endpoint that others dial.
@@ -40,6 +42,7 @@ class Place:
             BindError: it cannot listen there.
             ConfigError: there is no place on this host that is this user's alone.
         """
+        self.seeds.resolve(self._interval_s, transport.wake)
         bound = self._listen(transport) if self._bind is None else transport.bind(self._bind)
         return self._advertise or bound
 
@@ -56,13 +59,28 @@ class Place:
 
     def look(self, core: Core, now: float) -> tuple[str, ...] | None:
         """Now and then: are our files still there, and who else is? The seeds, if they changed."""
-        if now < self._look_at:
+        if now >= self._look_at:
+            self._look_at = now + self._interval_s
+            if self.seeds.local is not None:
+                self._restore(self.seeds.local, core)
+        elif not self.news:
             return None
-        self._look_at = now + self._interval_s
-        if self.seeds.local is not None:
-            self._restore(self.seeds.local, core)
         before = self.seeds.said
-        return seeds if (seeds := self.seeds.look()) != before else None
+        seeds = self.seeds.look(now)
+        self._complain(core)
+        return seeds if seeds != before else None
+
+    @property
+    def news(self) -> bool:
+        """Whether a name was looked up."""
+        return self.seeds.names is not None and self.seeds.names.news
+
+    def _complain(self, core: Core) -> None:
+        unresolved = self.seeds.unresolved()
+        for seed in sorted(unresolved.keys() - self._complained):
+            about = f"{seed} cannot be resolved: {unresolved[seed]}; it is tried again for ever"
+            core.notes.append(ef.Noted("unresolved", about, seed))
+        self._complained = set(unresolved)
 
     def _restore(self, local: Rendezvous, core: Core) -> None:
         try:

@@ -433,7 +433,7 @@ class Runtime:
             self.id,
             name=self.name,
             endpoint=endpoint,
-            seeds=self._place.seeds.look(),
+            seeds=self._place.seeds.look(monotonic()),
             config=self.config,
             dice=random.SystemRandom(),
             now=monotonic(),

@@ -21,7 +21,7 @@ from crdtpubsub.errors import ConfigError
 from crdtpubsub.transport.base import FRAME_BYTES_MAX
 from crdtpubsub.transport.security import ADMITTED, DOMAIN, LATER, ZapRequest
 
-__all__ = ["SECRETS_MAX", "SECRET_CHARS_MIN", "CurveSecurity"]
+__all__ = ["SECRETS_MAX", "SECRET_CHARS_MIN", "CurveSecurity", "check_secrets"]
 
 SECRET_CHARS_MIN: Final = 16
 """Shorter strings are guessed. One recorded handshake is enough to try guesses against."""
@@ -57,7 +57,7 @@ class CurveSecurity:
             ConfigError: no secret can be used as given, or this libzmq has no CURVE. The message
                 shows nothing of a secret.
         """
-        checked = _checked(secrets)
+        checked = check_secrets(secrets)
         if not zmq.has("curve"):
             raise ConfigError(
                 "secret=: this libzmq was built without CURVE, so there is no encryption and no "
@@ -127,7 +127,7 @@ def _enforce(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
 
-def _checked(secrets: str | Sequence[str]) -> tuple[str, ...]:
+def check_secrets(secrets: str | Sequence[str]) -> tuple[str, ...]:
     """The secrets, each once. Complaints say what is wrong and show nothing of it."""
     unchecked: object = secrets
     if not isinstance(unchecked, str | list | tuple):
