@@ -2,6 +2,7 @@
 
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine.effects import Cause
 from crdtpubsub.errors import (
     BindError,
@@ -11,6 +12,7 @@ from crdtpubsub.errors import (
     DrainError,
     ForkedError,
     InvalidNameError,
+    NotSeenError,
     PayloadError,
     PayloadTooLargeError,
     QueueFullError,
@@ -61,6 +63,7 @@ __all__ = [
     "NameShared",
     "Node",
     "NodeId",
+    "NotSeenError",
     "Notice",
     "Outcome",
     "PayloadError",
@@ -77,6 +80,7 @@ __all__ = [
     "Snapshot",
     "Stats",
     "Subscription",
+    "Token",
     "Unanswered",
     "Watch",
 ]

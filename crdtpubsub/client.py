@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from crdtpubsub.errors import ClosedError
 from crdtpubsub.runtime import Exit, Mailbox, Message
@@ -71,9 +71,16 @@ class Client:
         """Whether it takes nothing more. What is queued can still be read."""
         return self._mailbox.closed
 
-    async def join(self, channel: str, *, meta: object = None) -> None:
+    async def join(
+        self,
+        channel: str,
+        *,
+        meta: object = None,
+        wait: Literal["all"] | int | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Become a member of `channel`; see `Node.join`."""
-        await self._node.join(channel, self, meta=meta)
+        await self._node.join(channel, self, meta=meta, wait=wait, timeout=timeout)
 
     async def leave(self, channel: str) -> bool:
         """Stop being a member of `channel`, without an `Exit`; whether it was one."""

@@ -12,6 +12,7 @@ __all__ = [
     "DrainError",
     "ForkedError",
     "InvalidNameError",
+    "NotSeenError",
     "PayloadError",
     "PayloadTooLargeError",
     "QueueFullError",
@@ -85,6 +86,24 @@ class DrainError(CrdtPubSubError, RuntimeError):
         said = ", ".join(f"{count} for {name}" for name, count in publications.values())
         super().__init__(f"not acknowledged after {waited_s:.1f} s: {said}; the node is closed")
         self.publications = dict(publications)
+
+
+class NotSeenError(CrdtPubSubError, TimeoutError):
+    """Not everybody is known to have seen what was asked about, when the time was over.
+
+    Raised by: `Node.synced`, `join(wait=...)` and `publish(after=..., confirm=...)`.
+    State: what was joined, removed or updated is done, and on its way. Of `publish`: nothing
+        was sent.
+    Do: look at who is missing and why; ask again with `synced`.
+
+    Attributes:
+        missing: life -> (its name, why): live peers, or this node itself.
+    """
+
+    def __init__(self, *, missing: Mapping[str, tuple[str, str]], waited_s: float | None) -> None:
+        said = ", ".join(f"{name} ({why})" for name, why in missing.values()) or "too few peers"
+        super().__init__(f"not known to be seen after {waited_s} s by: {said}")
+        self.missing = dict(missing)
 
 
 class ForkedError(CrdtPubSubError, RuntimeError):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
-from crdtpubsub.errors import ConfigError
+from crdtpubsub.engine.knowing import NO_LINK
+from crdtpubsub.errors import ConfigError, NotSeenError, QueueFullError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel
 from crdtpubsub.publishing import Publisher
 from crdtpubsub.runtime import Runtime, WatchFeed
-from crdtpubsub.views import Member, Stats, Views
-from crdtpubsub.waiting import Events, wait_until
+from crdtpubsub.views import Member, Peer, Stats, Views
+from crdtpubsub.waiting import Events, wait_until, wait_until_seen
 from crdtpubsub.watching import Watch, WatchReader
 
 __all__ = ["Knower"]
@@ -70,27 +72,94 @@ class Knower(Publisher):
         )
         return self._views.members(channel)
 
-    async def converged(self, *, timeout: float | None = None) -> None:
-        """Wait until every live linked peer has shown rows equal to ours since the call.
+    def token(self) -> Token:
+        """What this node wrote that some peer may not have, small enough to travel.
 
-        About one round trip when all is quiet. Peers that are alive without a link to us are
-        not asked.
+        It names the joins, removals and updates made here that not every peer held has confirmed
+        (they do, in passing, within seconds), and how many joins there were. `str(token)` goes
+        into any payload, header or cookie; `Token.parse` reads it on the other node, for
+        `publish(after=)` or `synced` there.
 
         Raises:
-            TimeoutError: somebody has not; the message names them.
+            QueueFullError: since the last confirmation there were about 250 removals or updates
+                far apart, more than a token can say: `await synced()` first.
+            ClosedError, ForkedError
+        """
+        self._runtime.check()
+        with self._runtime.core.lock:
+            token = self._runtime.core.engine.knowing.token(DEFAULT_SCOPE)
+        if token is None:
+            raise QueueFullError("too many separate writes for a token: `await synced()` first")
+        return token
+
+    async def synced(self, token: Token | None = None, *, timeout: float | None = None) -> None:
+        """Wait until every live peer has seen the token; without one, all this node wrote so far.
+
+        One round trip when all is quiet. From then on each of them lists what nobody has removed
+        since, and lists nothing of what was removed. A peer that is down is not waited for, nor
+        one that this node has not met yet; one without a link cannot be asked.
+
+        Args:
+            token: of this or another node; then this node itself must have seen it, too.
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            NotSeenError: somebody has not, or cannot be asked: it says who, and why.
+            ClosedError, ForkedError
+
+        Cancelling it changes nothing.
+        """
+        if token is None:
+            self._runtime.check()
+            with self._runtime.core.lock:
+                token = self._runtime.core.engine.knowing.token(DEFAULT_SCOPE)
+        if token is not None:
+            await wait_until_seen(self._runtime, token, timeout_s=timeout)
+            return
+        if skipped := await self.converged(timeout=timeout):
+            missing = {str(peer.node): (peer.name, NO_LINK) for peer in skipped}
+            raise NotSeenError(missing=missing, waited_s=timeout)
+
+    async def converged(self, *, timeout: float | None = None) -> tuple[Peer, ...]:
+        """Wait until every live linked peer has shown rows equal to ours, in every open scope.
+
+        About one round trip when all is quiet; while others write without a pause it may take
+        long: ask with `synced` for your own writes.
+
+        Returns:
+            The peers it skipped: alive, and without a link, so that they cannot be asked.
+
+        Raises:
+            TimeoutError: somebody has not; the message names them, and those it skipped.
         """
         runtime = self._runtime
-        first = runtime.write(ev.AskRows(DEFAULT_SCOPE))
+        runtime.check()
+        engine = runtime.core.engine
+        stamps = {scope: runtime.write(ev.AskRows(scope)) for scope in engine.scopes()}
 
-        def unequal() -> tuple[NodeId, ...]:
+        def unequal() -> set[NodeId]:
             runtime.check()
             with runtime.core.lock:
-                return runtime.core.engine.unequal(DEFAULT_SCOPE, first)
+                still = [scope for scope in stamps if scope in engine.scopes()]
+                return set().union(*[engine.unequal(scope, stamps[scope]) for scope in still])
+
+        def again() -> None:
+            for scope in stamps:
+                if scope in engine.scopes():
+                    runtime.write(ev.AskRows(scope))
+
+        def skipped() -> tuple[Peer, ...]:
+            with runtime.core.lock:
+                scopes = {p.node: p.fact.scopes for p in engine.peers() if p.up and not p.linked}
+            shared = [life for life, some in scopes.items() if not stamps.keys().isdisjoint(some)]
+            return tuple(peer for peer in self._views.peers() if peer.node in shared)
 
         def complaint() -> str:
             who = unequal()
             names = ", ".join(p.name for p in self._views.peers() if p.node in who)
-            return f"not converged with {names} after {timeout} s"
+            without = ", ".join(p.name for p in skipped())
+            also = f"; not asked, for want of a link: {without}" if without else ""
+            return f"not converged with {names} after {timeout} s{also}"
 
         await wait_until(
             runtime.bell,
@@ -98,8 +167,9 @@ class Knower(Publisher):
             timeout_s=timeout,
             complaint=complaint,
             again_s=_ASK_AGAIN_S,
-            again=lambda: runtime.write(ev.AskRows(DEFAULT_SCOPE)),
+            again=again,
         )
+        return skipped()
 
     def events(self) -> Events:
         """What an operator should know, from this call on: `async for notice in node.events()`.

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from crdtpubsub.arguments import check_bind, check_queue, check_seeds, from_environment
 from crdtpubsub.client import Client, Subscription
@@ -19,7 +19,7 @@ from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client,
 from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow, Runtime
 from crdtpubsub.transport import CurveSecurity
 from crdtpubsub.views import Member, Peer
-from crdtpubsub.waiting import wait_until, wait_until_drained
+from crdtpubsub.waiting import wait_until, wait_until_drained, wait_until_seen
 from crdtpubsub.wire.payload import pack
 
 __all__ = ["Node"]
@@ -244,7 +244,15 @@ class Node(Knower):
         """
         return self._runtime.write(ev.DeleteChannel(DEFAULT_SCOPE, check_channel(channel)))
 
-    async def join(self, channel: str, client: Client, *, meta: object = None) -> None:
+    async def join(
+        self,
+        channel: str,
+        client: Client,
+        *,
+        meta: object = None,
+        wait: Literal["all"] | int | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Make a client of this node a member of `channel`.
 
         Visible here when this returns, and on the others about a millisecond later. Joining
@@ -254,16 +262,29 @@ class Node(Knower):
             channel: 1 to 255 bytes of UTF-8 without control characters.
             client: from `Node.client`, of this node.
             meta: anything msgpack packs, up to 4 KiB packed; shown by `Member.meta`.
+            wait: "all": return when every live peer lists it, about a round trip later; a
+                number: when so many do. None: at once.
+            timeout: seconds to wait for them; None waits for ever.
 
         Raises:
             InvalidNameError, PayloadError, PayloadTooLargeError: nothing was changed.
-            ConfigError: the client belongs to another node.
+            ConfigError: the client belongs to another node, or `wait` makes no sense.
+            NotSeenError: it is a member, and not all that were waited for are known to know.
             ClosedError: the client or the node is closed.
         """
         self._own(client)
         packed = None if meta is None else self._packed_meta(meta)
+        if wait is not None and wait != "all" and (type(wait) is not int or wait < 1):
+            raise ConfigError(f"wait={wait!r}: say 'all', or how many peers shall know")
         event = ev.Join(DEFAULT_SCOPE, check_channel(channel), client.id, meta=packed)
-        self._runtime.write(event, client._mailbox)  # noqa: SLF001
+        runtime = self._runtime
+        runtime.write(event, client._mailbox)  # noqa: SLF001
+        if wait is not None:
+            with runtime.core.lock:
+                knowing = runtime.core.engine.knowing
+                token = knowing.membership(DEFAULT_SCOPE, channel, client.id)
+            enough = None if wait == "all" else wait
+            await wait_until_seen(runtime, token, timeout_s=timeout, enough=enough)
 
     async def leave(self, channel: str, member: Client | Member) -> bool:
         """End one membership; False if there was none.

@@ -9,15 +9,18 @@ from typing import Final
 
 from crdtpubsub.arguments import check_headers, packer
 from crdtpubsub.client import Client
+from crdtpubsub.crdt.intervals import count
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.errors import ConfigError, PayloadTooLargeError, QueueFullError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client
 from crdtpubsub.runtime import Receipt, Runtime, To
 from crdtpubsub.views import Address, Member
-from crdtpubsub.waiting import wait_for_room
+from crdtpubsub.waiting import wait_for_room, wait_until_seen, wait_until_seen_here
 
 __all__ = ["Publisher"]
 
 _YIELD_EVERY: Final = 128
+_AHEAD_MAX: Final = 256
 
 
 class Publisher:
@@ -36,6 +39,7 @@ class Publisher:
         headers: Mapping[str, str] | None = None,
         exclude: Client | Member | None = None,
         confirm: float | None = None,
+        after: Token | None = None,
     ) -> Receipt:
         """Send `data` to every member of `channel` that this node knows of.
 
@@ -55,6 +59,10 @@ class Publisher:
             exclude: one member that shall not get it, usually the publishing client.
             confirm: wait up to so many seconds for the answers of all owners. Publish from many
                 tasks at once: up to 4,096 may be unanswered by one owner.
+            after: a `Node.token`, of this or another node. Waits until this node has seen it, and
+                gives it to every receiver ahead of the message: whoever gets that has seen what
+                the token names (of owners that it has met). With `confirm`, or of more than 256
+                writes, it waits until every live linked peer has seen it.
 
         Returns:
             A `Receipt`: members addressed, and per owner what became of it. With `confirm` that
@@ -67,14 +75,21 @@ class Publisher:
             QueueFullError: an owner has 4,096 confirmed messages unanswered, or as many bytes as
                 an outbox holds; nothing was sent to anybody. Wait for some of them.
             ConfigError: `confirm` is no time.
+            NotSeenError: with `after` and `confirm`: not all had seen it in time; nothing was sent.
 
         If cancelled while it waits, the message was queued; a confirmed one is said again until
         its time is over.
         """
+        if after is not None:
+            await wait_until_seen_here(self._runtime, after)
+            named = sum([count(part.births) for part in after.writes])
+            if confirm is not None or named > _AHEAD_MAX:
+                await wait_until_seen(self._runtime, after, timeout_s=confirm, linked_only=True)
+                after = None
         if confirm is not None:
             to = To(DEFAULT_SCOPE, check_channel(channel))
             return await self._confirmed(to, data, headers, _member(exclude), confirm)
-        receipt, full = self._publish(channel, data, headers, exclude)
+        receipt, full = self._publish(channel, data, headers, exclude, after)
         for endpoint in full:
             await wait_for_room(self._runtime, endpoint)
         self._published += 1
@@ -175,11 +190,12 @@ class Publisher:
         data: object,
         headers: Mapping[str, str] | None,
         exclude: Client | Member | None,
+        after: Token | None = None,
     ) -> tuple[Receipt, list[str]]:
         payload, said = self._packed(data, headers)
         but = _member(exclude)
         return self._runtime.publish(
-            DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but
+            DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but, after=after
         )
 
     def _packed(

@@ -8,14 +8,25 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Self
 
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
-from crdtpubsub.errors import DrainError
+from crdtpubsub.engine.knowing import NO_LINK
+from crdtpubsub.errors import DrainError, NotSeenError
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime import Bell, Feed, Notice, Runtime
 
-__all__ = ["Events", "next_signal", "wait_for_room", "wait_until", "wait_until_drained"]
+__all__ = [
+    "Events",
+    "next_signal",
+    "wait_for_room",
+    "wait_until",
+    "wait_until_drained",
+    "wait_until_seen",
+    "wait_until_seen_here",
+]
 
 _YIELD_EVERY: Final = 128
+_ASK_AGAIN_S: Final = 0.1
 _LOOK_AGAIN_S: Final = 0.02
 """An acknowledgement that leaves something queued rings no bell."""
 
@@ -112,6 +123,66 @@ async def wait_until_drained(runtime: Runtime, timeout_s: float) -> None:
         await wait_until(runtime.bell, runtime.drained, timeout_s=left_s, again_s=_LOOK_AGAIN_S)
     if missing := runtime.undrained():
         raise DrainError(publications=missing, waited_s=monotonic() - began_at)
+
+
+async def wait_until_seen(
+    runtime: Runtime,
+    token: Token,
+    *,
+    timeout_s: float | None,
+    enough: int | None = None,
+    linked_only: bool = False,
+) -> None:
+    """Wait until this node and every live peer (or `enough` peers) have seen the token.
+
+    Raises:
+        NotSeenError: `timeout_s` seconds passed.
+    """
+    number = runtime.write(ev.AskSeen(token))
+    knowing = runtime.core.engine.knowing
+
+    def missing() -> dict[str, tuple[str, str]]:
+        runtime.check()
+        with runtime.core.lock:
+            said_yes, why = knowing.answers(token, number)
+            here = knowing.seen(token)
+            names = {peer.node: peer.name for peer in runtime.core.engine.peers()}
+        if enough is not None and len(said_yes) >= enough and here:
+            return {}
+        lacking = {
+            str(life): (names.get(life, ""), reason)
+            for life, reason in why.items()
+            if not (linked_only and reason == NO_LINK)
+        }
+        if not here:
+            lacking[runtime.id] = (runtime.name, "it has not arrived here")
+        if enough is not None and not lacking:
+            lacking[""] = (f"{enough - len(said_yes)} more", "there are not so many live peers")
+        return lacking
+
+    try:
+        await wait_until(
+            runtime.bell,
+            lambda: not missing(),
+            timeout_s=timeout_s,
+            again_s=_ASK_AGAIN_S,
+            again=lambda: runtime.write(ev.AskSeen(token, number)),
+        )
+    except TimeoutError:
+        raise NotSeenError(missing=missing(), waited_s=timeout_s) from None
+    finally:
+        knowing.forget(number)
+
+
+async def wait_until_seen_here(runtime: Runtime, token: Token) -> None:
+    """Wait until this node has seen the token."""
+
+    def seen() -> bool:
+        runtime.check()
+        with runtime.core.lock:
+            return runtime.core.engine.knowing.seen(token)
+
+    await wait_until(runtime.bell, seen, again_s=_LOOK_AGAIN_S)
 
 
 class Events:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from crdtpubsub.crdt.delta import PLAIN, Delta
 from crdtpubsub.crdt.intervals import Runs, count, pairs
+from crdtpubsub.crdt.token import Token, Writes
 from crdtpubsub.names import NAME_BYTES_MAX, NodeId
 from crdtpubsub.wire.limits import RELAYS_MAX
 from crdtpubsub.wire.messages import (
@@ -14,6 +15,7 @@ from crdtpubsub.wire.messages import (
     Ack,
     Addressed,
     Answers,
+    Ask,
     Chunk,
     Deltas,
     Echo,
@@ -33,6 +35,7 @@ from crdtpubsub.wire.messages import (
     RelayedAck,
     Row,
     Rows,
+    Seen,
     Sums,
     Taken,
     Terms,
@@ -127,6 +130,16 @@ def _rows(draw: st.DrawFn) -> Row:
 
 
 @st.composite
+def _writes(draw: st.DrawFn) -> Writes:
+    updates = draw(st.dictionaries(st.integers(1, BIRTH_MAX), st.integers(1, 9), max_size=3))
+    top = draw(st.integers(1, BIRTH_MAX))
+    return Writes(draw(lives), top, draw(runs()), draw(runs()), tuple(sorted(updates.items())))
+
+
+tokens = st.builds(Token, names, st.lists(_writes(), max_size=3).map(tuple))
+
+
+@st.composite
 def _lives(draw: st.DrawFn) -> Live:
     said = draw(runs())
     versions = st.one_of(st.just(0), u32s)
@@ -168,7 +181,10 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         clients,
         st.dictionaries(texts, texts, max_size=3),
         st.none() | st.tuples(lives, names),
+        st.lists(deltas(), max_size=2).map(tuple),
     ),
+    Ask: st.builds(Ask, names, u32s, st.lists(_writes(), max_size=3).map(tuple)),
+    Seen: st.builds(Seen, names, u32s, st.booleans()),
     Addressed: st.builds(
         Addressed,
         u64s,

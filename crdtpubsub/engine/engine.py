@@ -125,6 +125,8 @@ class Engine:
                 return self._replication.close_scope(event.scope)
             case ev.AskRows():
                 return self._knowing.ask_rows(event.scope, now)
+            case ev.AskSeen():
+                return self._knowing.ask(event.token, event.number, now)
             case ev.LinkUp():
                 self._introduction.link_up(event.endpoint, event.link, now)
             case ev.LinkDown():
@@ -270,6 +272,11 @@ class Engine:
         """Live linked peers that have shown no equal rows since `AskRows` gave `since_stamp`."""
         return self._knowing.unequal(scope, since_stamp)
 
+    @property
+    def knowing(self) -> Knowing:
+        """What peers are known to know: tokens, and the answers to `AskSeen`."""
+        return self._knowing
+
     def watch(self, watched: bool) -> None:
         """Whether `Changed` must list members when whole nodes come and go.
 
@@ -359,6 +366,10 @@ class Engine:
                 self.counters["from_stranger"] += 1
             case msg.Deltas() | msg.Rows() | msg.Pull() | msg.Sums() | msg.Live():
                 self._replication.gossip_in(message, sender, now, gap_free=gap_free)
+            case msg.Ask():
+                self._knowing.on_ask(message, sender)
+            case msg.Seen():
+                self._knowing.on_seen(message, sender)
             case msg.Probe():
                 live.on_probe(message, sender, now)
             case msg.Ack():
@@ -376,6 +387,9 @@ class Engine:
             case msg.Chunk():
                 self.counters["chunk_alone"] += 1  # the driver hands in what they make up
             case msg.Publication():
+                if message.after:
+                    ahead = msg.Deltas(message.scope, message.after)
+                    self._replication.gossip_in(ahead, sender, now, gap_free=False)
                 self._replication.deliver(message, sender, late=late)
             case msg.Addressed():
                 self._addressed(message, sender, late=late)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Frame
 
 __all__ = [
     "AskRows",
+    "AskSeen",
     "CloseScope",
     "Declare",
     "DeleteChannel",
@@ -108,6 +110,17 @@ class AskRows:
 
 
 @light
+class AskSeen:
+    """Ask every live linked peer that has not said yes whether it has seen `token`.
+
+    `number` 0: a new question. See `Engine.answers`.
+    """
+
+    token: Token
+    number: int = 0
+
+
+@light
 class SayGoodbye:
     """This life ends: tell everybody, then answer nothing more."""
 
@@ -181,6 +194,7 @@ Event = (
     | CloseScope
     | Flush
     | AskRows
+    | AskSeen
     | SayGoodbye
     | Received
     | LinkUp

@@ -25,7 +25,7 @@ class Gaps:
         self, peer_of: Callable[[NodeId], Peer | None], say_rows: Callable[[Peer], None]
     ) -> None:
         self._peer_of = peer_of
-        self._say_rows = say_rows
+        self.say_rows = say_rows
         self._waiting: set[NodeId] = set()
 
     def seen(self, peer: Peer, now: float) -> None:
@@ -42,7 +42,7 @@ class Gaps:
             elif now >= peer.gap_rows_at + GAP_ROWS_S:
                 self._waiting.discard(life)
                 peer.gap_rows_at = now
-                self._say_rows(peer)
+                self.say_rows(peer)
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""

@@ -92,6 +92,7 @@ class Replication:
         change, births = state.members.join(
             event.channel, event.client, group=event.group, meta=event.meta
         )
+        state.wrote(self.me, births)
         self._written(state, change, births, now)
         return len(change.joined)
 
@@ -110,6 +111,7 @@ class Replication:
         if birth is None:
             return 0
         change, births = state.members.remove(event.owner, (birth, birth + 1))
+        state.wrote(event.owner, births, removed=True)
         self._written(state, change, births, now, by_client=event.by_client)
         return len(change.removed)
 
@@ -119,6 +121,7 @@ class Replication:
         ended = 0
         for owner, births in state.observed(event.channel):
             change, removed = state.members.remove(owner, births)
+            state.wrote(owner, removed, removed=True)
             self._written(state, change, removed, now)
             ended += len(change.removed)
         return ended
@@ -185,7 +188,7 @@ class Replication:
         self.cluster.raise_incarnation(scopes=tuple(sorted(self.scopes)))
         for peer in self.cluster.reachable():
             if scope in peer.fact.scopes:
-                self._say_rows(state, peer)
+                self.say_rows(state, peer)
 
     def close_scope(self, scope: str) -> int:
         """Leave an overlay; how many memberships ended."""
@@ -233,7 +236,7 @@ class Replication:
         for message in state.gossip.flush():
             self.cluster.send(targets, message)
 
-    def _say_rows(self, state: ScopeState, peer: Peer) -> None:
+    def say_rows(self, state: ScopeState, peer: Peer) -> None:
         """Deltas go out before the rows that count them."""
         self.flush(state, self._now)
         also = state.gossip.dirty_for(peer.node)
@@ -264,7 +267,7 @@ class Replication:
                     state.gossip.dirty(owner, self.view(state))
             for life in self.view(state):
                 if not self.cluster.peers[life].lagging:
-                    self._say_rows(state, self.cluster.peers[life])
+                    self.say_rows(state, self.cluster.peers[life])
 
     # ---------------------------------------------------------------- gossip in
 
@@ -318,9 +321,11 @@ class Replication:
         self, state: ScopeState, rows: msg.Rows, sender: NodeId, now: float, *, gap_free: bool
     ) -> None:
         gossip, covered = state.gossip, self.covered(state)
+        if rows.root == gossip.root(covered):
+            state.agreed(sender, self.cluster.peers.values(), covered)
         if rows.rows is None:
             if rows.root != gossip.root(covered) or gossip.is_dirty_for(sender):
-                self._say_rows(state, self.cluster.peers[sender])
+                self.say_rows(state, self.cluster.peers[sender])
             return
         compared = gossip.compare(rows, sender, covered, now, gap_free=gap_free)
         if compared.claimed > state.members.next_birth:
@@ -364,7 +369,7 @@ class Replication:
     def _say_all_rows(self, peer: Peer) -> None:
         for _, state in sorted(self.scopes.items()):
             if state.scope in peer.fact.scopes:
-                self._say_rows(state, peer)
+                self.say_rows(state, peer)
 
     def lagging(self, endpoint: str, *, lagging: bool) -> None:
         """A slow peer gets no pushes, and rows once it has drained."""
@@ -409,7 +414,7 @@ class Replication:
         for _, state in sorted(self.scopes.items()):
             state.router.clear()
             if peer.linked and state.scope in peer.fact.scopes:
-                self._say_rows(state, peer)
+                self.say_rows(state, peer)
         peer.lagging = False
         del now
 
@@ -421,7 +426,7 @@ class Replication:
             if is_open and not state.members.holds(peer.node):
                 state.members.hold(peer.node)
                 if peer.linked:
-                    self._say_rows(state, peer)
+                    self.say_rows(state, peer)
             elif not is_open and state.members.holds(peer.node):
                 self._purge(state, peer.node, Cause.SCOPE_CLOSED, listed=peer.up)
         del old

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.crdt.intervals import Runs, difference, from_births
 from crdtpubsub.crdt.memberset import MemberSet
@@ -9,6 +11,8 @@ from crdtpubsub.engine.antientropy import AntiEntropy
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.delivery import Router
 from crdtpubsub.engine.dice import Dice
+from crdtpubsub.engine.ledger import Ledger
+from crdtpubsub.engine.peers import Peer
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Addressed, Publication
 
@@ -25,10 +29,24 @@ class ScopeState:
         self.members = members
         self.gossip = AntiEntropy(scope, members, cluster.config, dice, cluster.count)
         self.router = Router(members, cluster.listed, cluster.link_of)
+        self.ledger = Ledger()
         self.flush_at = float("-inf")
         self._cluster = cluster
         self._skipped_at = float("-inf")  # when births that others claim were last passed over
         self.equal_stamp: dict[NodeId, int] = {}  # peer -> the last AskRows it answered equally
+
+    def wrote(self, owner: NodeId, births: Runs, *, removed: bool = False) -> None:
+        """I have joined, updated or removed these; a token shall say so."""
+        if births:
+            version = 0 if removed else self.members.live(owner, births)[1].get(births[0], 0)
+            self.ledger.wrote(owner, births, removed=removed, version=version)
+
+    def agreed(self, peer: NodeId, peers: Iterable[Peer], covered: Sequence[NodeId]) -> None:
+        """That peer has all that I wrote of the lives covered."""
+        if self.ledger:
+            held = [p.node for p in peers if self.scope in p.fact.scopes]
+            lives = [*covered, *[x for x in self.ledger.owners() if not self.members.holds(x)]]
+            self.ledger.equal(peer, held, lives)
 
     def observed(self, channel: str) -> list[tuple[NodeId, Runs]]:
         """The births of a channel by owner, of down ones too, sorted."""

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TypeVar
 
 from crdtpubsub.config import Config
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.engine import Engine
@@ -38,7 +39,6 @@ from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
 __all__ = ["Runtime"]
 
 RECEIPTS_MAX = 4096
-
 T = TypeVar("T")
 
 
@@ -71,9 +71,7 @@ class Runtime:
         self._failed: BaseException | None = None
         self._ended = False
         self._listeners: list[Callable[[set[str] | None], None]] = []
-        self._closing = False
-        self._draining = False
-        self._forked = False
+        self._closing = self._draining = self._forked = False
         self._receipts: dict[str, tuple[Route, Receipt]] = {}
         self._published = 0
         made(self)
@@ -267,17 +265,18 @@ class Runtime:
         *,
         headers: dict[str, str],
         exclude: tuple[NodeId, str] | None,
+        after: Token | None = None,
     ) -> tuple[Receipt, list[str]]:
         """Queue a publication for every owner; the receipt, and the links above high water."""
         self.check()
-        full: list[str] = []
-        core = self.core
+        full, core = list[str](), self.core
+        said = (scope, channel, payload, headers, exclude, full)
         try:
             with core.lock:
                 if self._draining:
                     raise self._refusal()  # noqa: TRY301
                 try:
-                    receipt = self._queue(scope, channel, payload, headers, exclude, full)
+                    receipt = self._queue(*said, after=after)
                     wake = core.sleeping and core.must_wake()
                 except BaseException:
                     core.recover()
@@ -323,6 +322,8 @@ class Runtime:
         headers: dict[str, str],
         exclude: tuple[NodeId, str] | None,
         full: list[str],
+        *,
+        after: Token | None,
     ) -> Receipt:
         engine, sender = self.core.engine, self.core.sender
         if engine.pending(scope):
@@ -330,8 +331,9 @@ class Runtime:
         route = engine.route(scope, channel)
         refused: dict[NodeId, Outcome] = dict.fromkeys(route.unlinked, Outcome.REFUSED_NO_LINK)
         if route.links:
+            ahead = () if after is None else engine.knowing.deltas(after)
             record = sender.encoder.publication(
-                scope, channel, payload, headers=headers, exclude=exclude
+                scope, channel, payload, headers=headers, exclude=exclude, after=ahead
             )
             for owner, endpoint in route.links:
                 if not sender.publish(endpoint, record, full):

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 import msgpack  # type: ignore[import-untyped,unused-ignore]
 
 from crdtpubsub.crdt.delta import Delta
+from crdtpubsub.crdt.token import Writes
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.header import pack_header
 from crdtpubsub.wire.kind import Kind
@@ -19,6 +20,7 @@ from crdtpubsub.wire.messages import (
     Ack,
     Addressed,
     Answers,
+    Ask,
     Chunk,
     Deltas,
     Echo,
@@ -36,6 +38,7 @@ from crdtpubsub.wire.messages import (
     RelayedAck,
     Row,
     Rows,
+    Seen,
     Sums,
     Taken,
     Terms,
@@ -77,8 +80,12 @@ class Encoder:
         sender: str = "",
         headers: Mapping[str, str] | None = None,
         exclude: tuple[NodeId, str] | None = None,
+        after: tuple[Delta, ...] = (),
     ) -> bytes:
         """The record of a `Publication`, without the cost of making one first."""
+        if after:
+            said = Publication(scope, channel, payload, sender, dict(headers or {}), exclude, after)
+            return self.message(said)
         but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
         return self._pack((_PUBLICATION, scope, channel, payload, sender, headers or {}, but))
 
@@ -103,8 +110,12 @@ def chunk(number: int, size: int, at: int, data: bytes | memoryview) -> bytes:
 
 def _record(message: Message) -> tuple[object, ...]:
     match message:
-        case Publication(scope, channel, payload, sender, headers, exclude):
+        case Publication(scope, channel, payload, sender, headers, exclude, after):
             but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
+            if after:
+                ahead = _chunks([_delta(delta) for delta in after])
+                whole = (ahead, scope, channel, payload, sender, headers, but)
+                return Kind.PUBLICATION_AFTER, *whole
             return Kind.PUBLICATION, scope, channel, payload, sender, headers, but
         case Deltas(scope, deltas, answers, more):
             return Kind.DELTAS, scope, _chunks([_delta(d) for d in deltas]), answers, more
@@ -143,6 +154,10 @@ def _record(message: Message) -> tuple[object, ...]:
         case Rows(scope, root, rows, reply, stamp):
             told = None if rows is None else _chunks([_row(row) for row in rows])
             return Kind.ROWS, scope, root, told, reply, stamp
+        case Ask(scope, id_, writes):
+            return Kind.ASK, scope, id_, _chunks([_writes(part) for part in writes])
+        case Seen(scope, id_, seen):
+            return Kind.SEEN, scope, id_, seen
         case Pull(scope, owner, runs, id_):
             return Kind.PULL, scope, bytes.fromhex(owner), _u64s(runs), id_
         case Sums(scope, owner, runs, sums):
@@ -177,6 +192,12 @@ def _delta(delta: Delta) -> tuple[object, ...]:
     for birth, extra in delta.extras.items():
         flat += (birth, *extra)
     return bytes.fromhex(delta.owner), _u64s(delta.runs), delta.entries, _chunks(flat)
+
+
+def _writes(part: Writes) -> tuple[object, ...]:
+    updates = tuple(chain.from_iterable(part.updates))
+    owner = bytes.fromhex(part.owner)
+    return owner, part.top, _u64s(part.written), _u64s(part.removed), _u64s(updates)
 
 
 def _row(row: Row) -> tuple[object, ...]:

@@ -31,3 +31,6 @@ class Kind(IntEnum):
     ADDRESSED = 19
     TERMS = 20
     ANSWERS = 21
+    ASK = 24
+    SEEN = 25
+    PUBLICATION_AFTER = 26

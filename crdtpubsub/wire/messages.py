@@ -13,6 +13,7 @@ from typing import Final
 
 from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.crdt.intervals import Runs
+from crdtpubsub.crdt.token import Writes
 from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 
@@ -23,6 +24,7 @@ __all__ = [
     "Ack",
     "Addressed",
     "Answers",
+    "Ask",
     "Chunk",
     "Deltas",
     "Echo",
@@ -42,6 +44,7 @@ __all__ = [
     "RelayedAck",
     "Row",
     "Rows",
+    "Seen",
     "Sums",
     "Taken",
     "Terms",
@@ -258,6 +261,24 @@ class Live:
     births: dict[int, int]
 
 
+@light
+class Ask:
+    """Have you seen all of this?"""
+
+    scope: str
+    id: int
+    writes: tuple[Writes, ...]
+
+
+@light
+class Seen:
+    """What was asked under that id: yes, or not yet."""
+
+    scope: str
+    id: int
+    seen: bool
+
+
 # ---------------------------------------------------------------- between users
 
 
@@ -271,6 +292,7 @@ class Publication:
     sender: str = ""  # a client id of the sending node, or ''
     headers: dict[str, str] = field(default_factory=dict)
     exclude: tuple[NodeId, str] | None = None  # the one member that does not get it
+    after: tuple[Delta, ...] = ()  # what its receiver must know first, in one record with it
 
 
 @light
@@ -357,6 +379,8 @@ Message = (
     | Pull
     | Sums
     | Live
+    | Ask
+    | Seen
     | Publication
     | Chunk
     | Addressed

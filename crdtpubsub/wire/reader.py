@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, pairwise
 from operator import lt
 from typing import Any, Final
 
 from crdtpubsub.crdt.delta import PLAIN, Delta, Extra
-from crdtpubsub.crdt.intervals import count, pairs
+from crdtpubsub.crdt.intervals import pairs
+from crdtpubsub.crdt.token import TOKEN_NUMBERS_MAX, numbers
 from crdtpubsub.names import NAME_BYTES_MAX, is_name
 from crdtpubsub.wire import fields
 from crdtpubsub.wire.kind import Kind
@@ -28,6 +30,7 @@ from crdtpubsub.wire.messages import (
     Ack,
     Addressed,
     Answers,
+    Ask,
     Chunk,
     Deltas,
     Echo,
@@ -43,13 +46,14 @@ from crdtpubsub.wire.messages import (
     Publication,
     Pull,
     RelayedAck,
-    Row,
     Rows,
+    Seen,
     Sums,
     Taken,
     Terms,
     Welcome,
 )
+from crdtpubsub.wire.parts import read_row, read_writes
 from crdtpubsub.wire.refusal import bad, refuse
 
 __all__ = ["reader"]
@@ -220,10 +224,29 @@ class _Reader:
         return Rows(
             self._name("scope", scope),
             fields.number("root", root, U64_MAX),
-            None if rows is None else tuple([_read_row(row) for row in fields.unchunked(rows)]),
+            None if rows is None else tuple([read_row(row) for row in fields.unchunked(rows)]),
             fields.flag(reply),
             fields.number("stamp", stamp, U32_MAX),
         )
+
+    def ask(self, record: tuple[Any, ...]) -> Ask:
+        _, scope, id_, parts = record
+        writes = tuple([read_writes(part) for part in fields.unchunked(parts)])
+        if numbers(writes) > TOKEN_NUMBERS_MAX:
+            refuse(f"a question of more than {TOKEN_NUMBERS_MAX} numbers")
+        return Ask(self._name("scope", scope), fields.number("id", id_, U32_MAX), writes)
+
+    def seen(self, record: tuple[Any, ...]) -> Seen:
+        _, scope, id_, seen = record
+        return Seen(
+            self._name("scope", scope), fields.number("id", id_, U32_MAX), fields.flag(seen)
+        )
+
+    def publication_after(self, record: tuple[Any, ...]) -> Publication:
+        after = tuple([self._delta(delta) for delta in fields.unchunked(record[1])])
+        if not after:
+            refuse("a publication after nothing")
+        return replace(self.publication((record[0], *record[2:])), after=after)
 
     def pull(self, record: tuple[Any, ...]) -> Pull:
         _, scope, owner, runs, id_ = record
@@ -380,19 +403,6 @@ def _known_fact(
     return _Reader().read_fact(node, name, endpoint, incarnation, scopes)
 
 
-def _read_row(row: object) -> Row:
-    if type(row) is not tuple or len(row) != 4:
-        bad("row", row)
-    owner, packed_runs, live, sum_ = row
-    runs = fields.runs(packed_runs)
-    return Row(
-        fields.life(owner),
-        runs,
-        fields.number("count of live births", live, count(runs)),
-        fields.number("sum", sum_, U64_MAX),
-    )
-
-
 _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Message]]]] = {
     int(Kind.HELLO): (4, _Reader.hello),
     int(Kind.WELCOME): (5, _Reader.welcome),
@@ -410,6 +420,9 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.SUMS): (5, _Reader.sums),
     int(Kind.LIVE): (6, _Reader.live),
     int(Kind.PUBLICATION): (7, _Reader.publication),
+    int(Kind.ASK): (4, _Reader.ask),
+    int(Kind.SEEN): (4, _Reader.seen),
+    int(Kind.PUBLICATION_AFTER): (8, _Reader.publication_after),
     int(Kind.TAKEN): (3, _Reader.taken),
     int(Kind.CHUNK): (5, _Reader.chunk),
     int(Kind.ADDRESSED): (8, _Reader.addressed),

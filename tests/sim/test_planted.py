@@ -247,7 +247,7 @@ def round_before_the_deltas(patch: pytest.MonkeyPatch) -> None:
 
 
 def rows_before_the_deltas(patch: pytest.MonkeyPatch) -> None:
-    _without_flush(patch, "_say_rows")
+    _without_flush(patch, "say_rows")
 
 
 def reply_before_the_deltas(patch: pytest.MonkeyPatch) -> None:

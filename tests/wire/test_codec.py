@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from struct import pack
 from typing import Any, get_args
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crdtpubsub.crdt.delta import Delta
+from crdtpubsub.crdt.token import Writes
 from crdtpubsub.errors import WireError
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.codec import (
@@ -43,6 +45,7 @@ from crdtpubsub.wire.messages import (
     Ack,
     Addressed,
     Answers,
+    Ask,
     Chunk,
     Deltas,
     Echo,
@@ -62,6 +65,7 @@ from crdtpubsub.wire.messages import (
     RelayedAck,
     Row,
     Rows,
+    Seen,
     Sums,
     Taken,
     Terms,
@@ -99,6 +103,8 @@ EXAMPLES: tuple[Message, ...] = (
     Addressed(2**40, "default", "prices", "ann", b"\x01", {"k": "v"}, (B, "bob")),
     Terms(2**63, 17, 5),
     Answers(2**63, 5, ((17, 3, 1), (20, 1, REFUSALS + 1))),
+    Ask("default", 7, (Writes(A, 12, (3, 5, 9, 10), (2, 3), ((3, 1), (9, 2))),)),
+    Seen("default", 7, True),
 )
 
 
@@ -266,6 +272,17 @@ def test_golden() -> None:
     for message in EXAMPLES:
         data = bytes.fromhex(golden[type(message).__name__])
         assert decode(data, CLUSTER) == Frame(HEADER, (message,))
+
+
+def test_a_publication_after_something_is_a_kind_of_its_own() -> None:
+    """What old nodes do not know they skip: they never get the one without the other."""
+    delta = Delta(A, (3, 5), {"prices": {"ann": 4}}, {})
+    said = Publication("default", "prices", b"\x01", exclude=(B, "bob"), after=(delta,))
+    data = encode(Frame(HEADER, (said,)))
+    assert decode(data, CLUSTER) == Frame(HEADER, (said,))
+    assert data[HEADER_BYTES + 2] == Kind.PUBLICATION_AFTER
+    assert encode(Frame(HEADER, (replace(said, after=()),)))[HEADER_BYTES + 2] == Kind.PUBLICATION
+    assert refused(raw([26, [], "default", "prices", b"\x01", "", {}, None]))
 
 
 # ---------------------------------------------------------------- the header
