@@ -112,6 +112,11 @@ class Births:
         page = self._pages.get(birth >> _SHIFT)
         return None if page is None else page.get(birth & _LOW)
 
+    def some(self, share: float) -> int:
+        """A birth of the page at that share (below 1) of all pages; 0 if nothing is live."""
+        pages = list(self._pages)
+        return (pages[int(share * len(pages))] << _SHIFT) + 1 if pages else 0
+
     def put(self, birth: int, key: Key, version: int) -> None:
         """Note a live birth, which must not be live yet."""
         number = birth >> _SHIFT

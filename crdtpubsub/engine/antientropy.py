@@ -272,8 +272,11 @@ class AntiEntropy:
         if count(runs) > self._config.sums_births:
             self._count_path("sums")
             if segment_count(runs) > SEGMENTS_MAX:
+                # What differs is live on one side. Each looks where it has something itself: of
+                # 2**32 births that were passed over, chance finds the few that matter too late.
                 width = SEGMENTS_MAX * SEGMENT_BIRTHS
-                start = int(self._dice.random() * (runs[-1] // width + 1)) * width
+                birth = self.members.hold(owner).births.some(self._dice.random()) or runs[0]
+                start = birth - birth % SEGMENT_BIRTHS
                 runs = intersection(runs, (max(start, 1), start + width)) or intersection(
                     runs, (runs[0], runs[0] + width - SEGMENT_BIRTHS)
                 )

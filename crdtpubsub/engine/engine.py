@@ -309,8 +309,10 @@ class Engine:
                 self._introduction.hello(message, sender, now)
             elif header.to != ANYBODY:
                 self._message(message, sender, now, late=late, gap_free=not gap and not late)
-        if cluster.take_proof() == sender:
-            cluster.inbound.proved(sender, header.link, header.seq, now, late=late)
+        if cluster.take_proof() == sender and cluster.inbound.proved(
+            sender, header.link, header.seq, now, late=late
+        ):
+            cluster.send([sender], msg.Taken(header.link, header.seq))
         if header.to != ANYBODY and not late:
             self._account(frame, size_bytes, now, gap=gap and header.seq > 0)
         if gap and header.seq > 0:

@@ -82,17 +82,18 @@ class Inbound:
         self._greeted.pop(sender, None)
         self._overruled.pop(sender, None)
 
-    def proved(self, sender: NodeId, link: int, seq: int, now: float, *, late: bool) -> None:
+    def proved(self, sender: NodeId, link: int, seq: int, now: float, *, late: bool) -> bool:
         """A frame at that place brought an answer to a question of mine.
 
         A place can be forged: one frame in a peer's name, from its highest link or far ahead,
         would make all of its own frames late, for ever. Answers cannot. Where they go on to come
-        in late frames for longer than a dead connection can last, is where the peer stands.
+        in late frames for longer than a dead connection can last, is where the peer stands:
+        True, once. It has been told nothing meanwhile, and may be out of credit.
         """
         if not late:
             if self._overruled:
                 self._overruled.pop(sender, None)
-            return
+            return False
         held, since = self._overruled.get(sender, (-1, now))
         if held != link:
             self._overruled[sender] = (link, now)
@@ -100,6 +101,8 @@ class Inbound:
             del self._overruled[sender]
             self._last[sender] = (link, seq + 1, False)
             self._greeted.pop(sender, None)
+            return True
+        return False
 
     def must_tell(self, sender: NodeId, size_bytes: int, *, gap: bool = False) -> bool:
         """Whether so much was taken from `sender` that it is to be told.

@@ -186,7 +186,7 @@ def test_a_forged_place_does_not_make_him_late_for_ever(link: int, seq: int) -> 
     assert node.counters["publications_late"] == 1
     answer(node, HIM, his, 3, 1.0)
     answer(node, HIM, his, 4, 1.0 + OVERRULED_S + 0.1)
-    node.take()
+    assert asked(node, msg.Taken) == [msg.Taken(1, 4)], "else he is out of credit for minutes"
     node.handle(said(HIM, publication(2), seq=5), 4.0)
     assert delivered(node) == [b"2"]
 
@@ -490,3 +490,21 @@ def test_each_costly_question_is_a_bite_of_its_own() -> None:
     assert [len(part.messages) for part in parts] == [2, 1, 2]
     assert [part.part for part in parts] == [0, 1, 2]
     assert sum((part.messages for part in parts), ()) == frame.messages
+
+
+def test_what_differs_is_found_although_billions_of_births_were_passed_over() -> None:
+    """Sums go over a part of so many births. A part by chance met a member once in 256 rounds."""
+    node = engine()
+    two(node)
+    lie = Delta(ME, (1, 2**33), {})
+    node.handle(said(HER, msg.Deltas(DEFAULT_SCOPE, (lie,)), seq=2), 0.2)
+    node.handle(ev.Join(DEFAULT_SCOPE, "room", "alice"), 0.3)
+    node.take()
+    ((_, _, birth),) = node.members(DEFAULT_SCOPE, "room")
+    row = msg.Row(ME, node.set_of(DEFAULT_SCOPE).seen(ME), 0, 0)  # she has no alice
+    for seq, now in ((3, 0.4), (4, 1.6)):  # hearsay is acted on when it is said again
+        node.handle(said(HER, msg.Rows(DEFAULT_SCOPE, 1, (row,), reply=True), seq=seq), now)
+    (sums,) = asked(node, msg.Sums)
+    assert isinstance(sums, msg.Sums)
+    assert sums.runs[0] <= birth < sums.runs[-1]
+    assert any(sums.sums)
