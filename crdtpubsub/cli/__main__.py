@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from crdtpubsub.cli import demo, keygen, sim
+from crdtpubsub.cli import channels, demo, keygen, members, node, peers, pub, sim, sub
 
 __all__ = ["main"]
 
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"crdtpubsub {_version()}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, keygen, sim):
+    for verb in (demo, node, sub, pub, members, channels, peers, sim, keygen):
         verb.add_parser(verbs)
     return parser
 

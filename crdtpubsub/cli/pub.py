@@ -1,0 +1,124 @@
+"""`crdtpubsub pub`: publish one message, or one for each line of stdin."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Final
+
+from crdtpubsub import ConfigError, Node, Receipt
+from crdtpubsub.cli import stdin
+from crdtpubsub.cli.joining import add_verb, found, joined, patience_s
+from crdtpubsub.cli.output import objects, told
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
+__all__ = ["add_parser"]
+
+SHOW_EVERY: Final = 500
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        subparsers, "pub", _run,
+        summary="publish a message to a channel",
+        description="Publish to every member of CHANNEL and wait for their nodes' answers. Exit "
+        "1: there was nobody within --timeout, or one of their nodes did not take it.",
+    )  # fmt: skip
+    parser.add_argument("channel", metavar="CHANNEL")
+    parser.add_argument("data", metavar="DATA", nargs="?", help="- or nothing: read stdin")
+    parser.add_argument("--parse", action="store_true", help="DATA is JSON, and travels as data")
+    parser.add_argument(
+        "--lines", action="store_true",
+        help="each line of stdin is a message, in order: sent at once, acknowledged at the end",
+    )  # fmt: skip
+    parser.add_argument("--header", action="append", default=[], metavar="KEY=VALUE", type=_header)
+
+
+async def _run(args: argparse.Namespace) -> int:
+    from_stdin = args.data in (None, "-")
+    if args.lines and not from_stdin:
+        raise ConfigError("--lines reads stdin; leave DATA out")
+    data: object = None
+    if not args.lines:
+        read = await stdin.whole() if from_stdin else args.data
+        data = _payload(read, parse=args.parse)
+    async with joined(args, "pub") as node:
+        left_s = await found(node, args)
+        if not node.count(args.channel):
+            try:
+                await node.wait_for(args.channel, 1, timeout=max(left_s, 0.01))
+            except TimeoutError:
+                raise TimeoutError(
+                    f"{args.channel!r} had no member within {patience_s(args):g} s"
+                ) from None
+        if args.lines:
+            return await _lines(node, args)
+        receipt = await node.publish(
+            args.channel, data, headers=dict(args.header), confirm=patience_s(args)
+        )
+        return _report(node, args, receipt)
+
+
+async def _lines(node: Node, args: argparse.Namespace) -> int:
+    """In order, over links that keep it; `drain` tells whether all arrived."""
+    said = refused = 0
+    try:
+        async for line in stdin.lines():
+            data = _payload(line, parse=args.parse)
+            receipt = await node.publish(args.channel, data, headers=dict(args.header))
+            said += 1
+            refused += any(outcome.refused for outcome in receipt.owners.values())
+            refused += not receipt.owners
+            if said % SHOW_EVERY == 0 and sys.stderr.isatty():
+                print(f"\r{said:,} published", end="", file=sys.stderr, flush=True)
+    finally:
+        if said >= SHOW_EVERY and sys.stderr.isatty():
+            print(f"\r{said:,} published", file=sys.stderr)
+    await node.drain(timeout=patience_s(args))
+    if args.json:
+        objects({"channel": args.channel, "published": said, "refused": refused})
+    else:
+        print(f"published {said} to {args.channel}, {refused} refused by an owner")
+    return 1 if refused else 0
+
+
+def _report(node: Node, args: argparse.Namespace, receipt: Receipt) -> int:
+    names = {peer.node: peer.name for peer in node.peers()}
+    failed = {n: o for n, o in receipt.owners.items() if o.refused or o == "unknown"}
+    if args.json:
+        owners = {life: str(outcome) for life, outcome in sorted(receipt.owners.items())}
+        objects({"channel": args.channel, "members": receipt.members, "owners": owners})
+    else:
+        print(f"{args.channel}: {receipt.members} clients took it")
+    for life, outcome in sorted(failed.items()):
+        told(f"pub: node {names.get(life, life[:8])}: {outcome}")
+    return 1 if failed or not receipt.members else 0
+
+
+def _payload(read: str | bytes, *, parse: bool) -> object:
+    """Text where it is text, bytes where it is not."""
+    if isinstance(read, bytes):
+        try:
+            read = read.decode()
+        except UnicodeDecodeError:
+            if parse:
+                raise ConfigError("--parse: this is no JSON, it is not even UTF-8") from None
+            return read
+    if not parse:
+        return read
+    try:
+        parsed: object = json.loads(read)
+    except ValueError as error:
+        raise ConfigError(f"--parse: this is no JSON: {error}") from None
+    return parsed
+
+
+def _header(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError(f"{text!r}: write KEY=VALUE")
+    return key, value

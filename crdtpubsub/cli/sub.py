@@ -1,0 +1,82 @@
+"""`crdtpubsub sub`: join channels and print what is published to them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from crdtpubsub import Client, Exit, Message, PayloadError
+from crdtpubsub.cli.joining import add_verb, joined
+from crdtpubsub.cli.output import objects, shown, told
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
+__all__ = ["add_parser"]
+
+ACKNOWLEDGED_S: Final = 0.15
+"""What was taken is acknowledged 100 ms later at the latest."""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        subparsers, "sub", _run,
+        summary="join channels and print their messages",
+        description="Join each CHANNEL as a member and print messages until Ctrl-C. Exit 1: "
+        "others ended the last membership, or --count messages did not come within --timeout.",
+    )  # fmt: skip
+    parser.add_argument("channels", metavar="CHANNEL", nargs="+")
+    parser.add_argument("--id", help="of the member; unique on this node")
+    parser.add_argument("--count", type=_count, metavar="N", help="end after so many messages")
+
+
+async def _run(args: argparse.Namespace) -> int:
+    async with joined(args, "sub") as node:
+        client = node.client(args.id)
+        for channel in args.channels:
+            await client.join(channel)
+        told(f"sub: {client.id} is in {', '.join(args.channels)}, on {node.endpoint}")
+        try:
+            async with asyncio.timeout(args.timeout):
+                return await _read(client, args)
+        except TimeoutError:
+            raise TimeoutError(f"--timeout: {args.timeout:g} s are over") from None
+
+
+async def _read(client: Client, args: argparse.Namespace) -> int:
+    got = 0
+    async for item in client:
+        _show(item, several=len(args.channels) > 1, as_json=args.json)
+        got += isinstance(item, Message)
+        if args.count is not None and got >= args.count:
+            await asyncio.sleep(ACKNOWLEDGED_S)  # or whoever published would be left in doubt
+            return 0
+        if isinstance(item, Exit) and not client.channels:
+            return 1
+    return 1
+
+
+def _show(item: Message | Exit, *, several: bool, as_json: bool) -> None:
+    if isinstance(item, Exit):
+        if as_json:
+            objects({"channel": item.channel, "exit": item.reason})
+        else:
+            told(f"sub: the membership in {item.channel} was ended: {item.reason}")
+        return
+    try:
+        data = item.data
+    except PayloadError:
+        data = item.payload
+    if as_json:
+        record = {"channel": item.channel, "data": data, "sender": item.sender}
+        objects({**record, "headers": dict(item.headers)})
+    else:
+        print(f"{item.channel}: {shown(data)}" if several else shown(data), flush=True)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of messages above 0")
+    return int(text)

@@ -1,0 +1,219 @@
+"""The verbs that join, as a user runs them: real processes that find each other."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from crdtpubsub.cli import output
+from crdtpubsub.cli.__main__ import main
+from tests.api.cli import Running, records, run, running
+
+net = pytest.mark.net
+SECRET = "a secret for the tests of the command line"
+
+
+@pytest.fixture
+def world() -> Iterator[str]:
+    """A rendezvous directory of our own, with a short path: those of ipc are limited."""
+    with tempfile.TemporaryDirectory(prefix="cli-") as path:
+        yield path
+
+
+def ready(sub: Running) -> None:
+    assert " is in room" in sub.word()
+
+
+# -------------------------------------------------------------------- two terminals
+
+
+@net
+def test_two_terminals_without_configuration(world: str) -> None:
+    with running(world, "sub", "room", "--id", "ann") as sub:
+        ready(sub)
+        said = run(world, "pub", "room", "hello")
+        assert (said.returncode, said.stdout, said.stderr) == (0, "room: 1 clients took it\n", "")
+        assert sub.line() == "hello"
+        header, row = run(world, "members", "room").stdout.splitlines()
+        assert header.split() == ["MEMBER", "NODE", "LIFE", "META", "REACHABLE"]
+        assert row.split()[0] == "ann"
+        assert sub.end() == (130, "", "")
+
+
+@net
+def test_who_publishes_first_waits_for_a_member(world: str) -> None:
+    with running(world, "node", "--json") as node:
+        node.record()
+        with running(world, "pub", "room", "hello", "--timeout", "20") as pub:
+            assert node.record()["event"] == "PeerUp"
+            with running(world, "sub", "room", "--count", "1") as sub:
+                assert sub.line() == "hello"
+                assert sub.process.wait(timeout=10) == 0
+            assert pub.process.wait(timeout=10) == 0
+
+
+@net
+def test_everything_as_objects(world: str) -> None:
+    with running(world, "sub", "room", "hall", "--id", "ann", "--json", "--name", "one") as sub:
+        ready(sub)
+        (peer,) = records(run(world, "peers", "--json"))
+        assert set(peer) == {"node", "name", "endpoint", "state", "linked"}
+        assert (peer["name"], peer["state"], peer["linked"]) == ("one", "alive", True)
+        (member,) = records(run(world, "members", "room", "--json"))
+        assert member == {
+            "channel": "room", "id": "ann", "node": peer["node"], "name": "one",
+            "meta": None, "down": False,
+        }  # fmt: skip
+        assert records(run(world, "channels", "--json")) == [
+            {"channel": "hall", "members": 1},
+            {"channel": "room", "members": 1},
+        ]
+        done = run(
+            world, "pub", "room", "--parse", "--json", "--header", "k=v", stdin=b'{"a": [1, null]}'
+        )
+        assert records(done) == [
+            {"channel": "room", "members": 1, "owners": {peer["node"]: "delivered"}}
+        ]
+        got = sub.record()
+        assert len(got.pop("sender")) == 32
+        assert got == {"channel": "room", "data": {"a": [1, None]}, "headers": {"k": "v"}}
+        run(world, "pub", "hall", stdin=b"\xff\x00")  # what is no text travels as bytes
+        assert sub.record()["data"] == {"base64": "/wA="}
+
+
+@net
+def test_lines_of_stdin_arrive_in_order(world: str) -> None:
+    with running(world, "sub", "room", "--count", "700") as sub:
+        ready(sub)
+        text = "".join(f"line {n}\n" for n in range(700)).encode()
+        done = run(world, "pub", "room", "--lines", stdin=text)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "published 700 to room, 0 refused by an owner\n"
+        assert [sub.line() for _ in range(700)] == [f"line {n}" for n in range(700)]
+
+
+# -------------------------------------------------------------------- tcp, secrets, clusters
+
+
+@net
+def test_over_tcp_with_a_secret_from_a_file_or_the_environment(world: str) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".secret") as file:
+        file.write(f"{SECRET}\n")
+        file.flush()
+        join = ("--bind", "tcp://127.0.0.1:*", "--secret-file", file.name, "--cluster", "blue")
+        with running(world, "node", "--json", *join) as node:
+            seed = node.record()["endpoint"]
+            assert seed.startswith("tcp://127.0.0.1:")
+            ask = ("peers", "--seed", seed, "--cluster", "blue", "--json")
+            (peer,) = records(run(world, *ask, CRDTPUBSUB_SECRET=SECRET))
+            assert peer["endpoint"] == seed
+            stranger = run(world, *ask, "--timeout", "1")
+            assert (stranger.returncode, stranger.stdout) == (1, "")
+            assert "doctor" in stranger.stderr
+            assert SECRET not in stranger.stderr
+
+
+# -------------------------------------------------------------------- how they end
+
+
+@net
+def test_a_node_tells_who_comes_and_leaves_and_ends_on_sigterm(world: str) -> None:
+    with running(world, "node", "--json", "--name", "seed") as node:
+        started = node.record()
+        assert (started["event"], started["name"]) == ("Started", "seed")
+        assert run(world, "peers").returncode == 0
+        assert [node.record()["event"], node.record()["event"]] == ["PeerUp", "PeerLeft"]
+        assert node.end(signal.SIGTERM) == (0, "", "")
+
+
+@net
+def test_ctrl_c_while_stdin_is_awaited(world: str) -> None:
+    with running(world, "node", "--json") as node:
+        node.record()
+        with running(world, "sub", "room") as sub, running(world, "pub", "room", "--lines") as pub:
+            ready(sub)
+            assert pub.process.stdin is not None
+            pub.process.stdin.write("first\n")
+            pub.process.stdin.flush()
+            assert sub.line() == "first"
+            assert pub.end() == (130, "", "")
+
+
+@net
+def test_nobody_there_is_a_failure_and_a_removed_member_one_too(world: str) -> None:
+    done = run(world, "pub", "room", "hello", "--timeout", "0.5")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no other node answered within 0.5 s" in done.stderr
+    done = run(world, "sub", "room", "--timeout", "0.3")
+    assert done.returncode == 1
+    assert done.stderr.endswith("--timeout: 0.3 s are over\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pub", "room", "x", "--seed", "nonsense"],
+        ["pub", "room", "x", "--bind", "tcp://0.0.0.0:7400"],
+        ["pub", "room", "{", "--parse"],
+        ["pub", "room", "x", "--lines"],
+        ["pub", "room", "x", "--secret-file", "/nowhere/at/all"],
+        ["members", "a\x1bchannel", "--seed", "tcp://127.0.0.1:*"],
+    ],
+)
+def test_what_makes_no_sense_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CRDTPUBSUB_SECRET", raising=False)
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"crdtpubsub: {arguments[0]}: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["sub"], ["sub", "room", "--count", "0"], ["peers", "--timeout", "-1"],
+                  ["pub", "room", "x", "--header", "novalue"]],
+)  # fmt: skip
+def test_wrong_options_exit_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert "usage: crdtpubsub" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------- how it looks
+
+
+def test_what_would_steer_a_terminal_is_escaped() -> None:
+    assert output.shown("plain ünï") == "plain ünï"
+    assert output.shown("\x1b[2J\n") == "\\x1b[2J\\n"
+    assert output.shown({"k": b"\x00"}) == '{"k": {"base64": "AA=="}}'
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_a_table_on_a_terminal(
+    rich: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if rich:
+        pytest.importorskip("rich")
+    monkeypatch.setattr(output, "_HAS_RICH", rich)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output.table(("name", "count"), [("[bold]x[/bold]", 1)])
+    said = capsys.readouterr().out
+    assert "[bold]x[/bold]" in said  # nobody's markup is obeyed
+    assert ("┃" in said) == rich
+
+
+def test_a_verb_says_what_it_needs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crdtpubsub.cli", "pub", "--help"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "CRDTPUBSUB_SEEDS" in done.stdout
