@@ -19,6 +19,7 @@ from crdtpubsub.errors import (
 )
 from crdtpubsub.names import NodeId
 from crdtpubsub.node import Node
+from crdtpubsub.reading import SyncClient, SyncEvents, SyncSubscription, SyncWatch
 from crdtpubsub.runtime import Exit, Message, Outcome, Receipt
 from crdtpubsub.runtime.notices import (
     Claimed,
@@ -35,6 +36,7 @@ from crdtpubsub.runtime.notices import (
     SlowWatcher,
     Unanswered,
 )
+from crdtpubsub.sync import SyncNode
 from crdtpubsub.views import Address, Member, Peer, Stats
 from crdtpubsub.waiting import Events
 from crdtpubsub.watching import Change, Snapshot, Watch
@@ -80,6 +82,11 @@ __all__ = [
     "Snapshot",
     "Stats",
     "Subscription",
+    "SyncClient",
+    "SyncEvents",
+    "SyncNode",
+    "SyncSubscription",
+    "SyncWatch",
     "Token",
     "Unanswered",
     "Watch",

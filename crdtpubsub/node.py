@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -154,10 +153,13 @@ class Node(Knower):
             raise ConfigError(f"node {self.name} was started before; make a new Node")
         self._started = True
         runtime = self._runtime
-        runtime.start()
         try:
+            runtime.start()
             await wait_until(runtime.bell, runtime.started)
-        except asyncio.CancelledError:
+        except GeneratorExit:  # dropped: there is no more waiting
+            runtime.stop()
+            raise
+        except BaseException:  # cancelled, or interrupted
             await self.close()
             raise
         if runtime.closed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from math import inf
 from typing import Final
@@ -15,7 +14,13 @@ from crdtpubsub.errors import ConfigError, PayloadTooLargeError, QueueFullError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client
 from crdtpubsub.runtime import Receipt, Runtime, To
 from crdtpubsub.views import Address, Member
-from crdtpubsub.waiting import wait_for_room, wait_until_seen, wait_until_seen_here
+from crdtpubsub.waiting import (
+    Settled,
+    pause,
+    wait_for_room,
+    wait_until_seen,
+    wait_until_seen_here,
+)
 
 __all__ = ["Publisher"]
 
@@ -94,7 +99,7 @@ class Publisher:
             await wait_for_room(self._runtime, endpoint)
         self._published += 1
         if self._published % _YIELD_EVERY == 0:
-            await asyncio.sleep(0)  # a publisher that never suspends would starve its own loop
+            await pause()  # a publisher that never suspends would starve its own loop
         return receipt
 
     async def send(
@@ -147,19 +152,18 @@ class Publisher:
         if not 0 < confirm < inf:
             raise ConfigError(f"confirm={confirm!r}: for how many seconds shall it be tried?")
         payload, said = self._packed(data, headers)
-        loop = asyncio.get_running_loop()
-        settled: asyncio.Future[None] = loop.create_future()
+        settled = Settled()
         ticket = self._runtime.asker.confirmed(
             to,
             payload,
             said,
             exclude,
             confirm_s=confirm,
-            waker=loop,
-            done=lambda: None if settled.done() else settled.set_result(None),
+            waker=settled.waker,
+            done=settled.done,
         )
         if ticket.waiting:
-            await settled
+            await settled.wait()
         return ticket.receipt()
 
     def publish_nowait(

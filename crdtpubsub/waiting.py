@@ -1,4 +1,7 @@
-"""How a coroutine waits for something that another thread brings about."""
+"""How a coroutine waits for something that another thread brings about.
+
+Every wait of the doors is one of these, so that `blocking.run` can have them block a thread.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ from time import monotonic
 from typing import Final, Self
 
 from crdtpubsub.crdt.token import Token
+from crdtpubsub import blocking
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.knowing import NO_LINK
 from crdtpubsub.errors import DrainError, NotSeenError
 from crdtpubsub.names import DEFAULT_SCOPE
-from crdtpubsub.runtime import Bell, Feed, Notice, Runtime
+from crdtpubsub.runtime import Bell, Feed, Notice, Runtime, Waker
 
 __all__ = [
     "Events",
+    "Settled",
     "next_signal",
+    "pause",
     "wait_for_room",
     "wait_until",
     "wait_until_drained",
@@ -42,6 +48,8 @@ async def next_signal(
     event loop was closed. It carries nothing, so nothing is lost with it: who is woken looks
     for itself. Whoever waits no longer is forgotten: polling a silent bell costs no memory.
     """
+    if blocking.here():
+        return blocking.next_ring(bell, ready, timeout_s)
     loop = asyncio.get_running_loop()
     signal: asyncio.Future[None] = loop.create_future()
 
@@ -64,6 +72,40 @@ async def next_signal(
     finally:
         bell.unsubscribe(waker)
     return True
+
+
+async def pause() -> None:
+    """Let others on this event loop have their turn."""
+    if not blocking.here():
+        await asyncio.sleep(0)
+
+
+class Settled:
+    """Waits for one confirmed publication: `waker` and `done` go into its ticket."""
+
+    def __init__(self) -> None:
+        """For the task or thread that makes it."""
+        self.waker: Waker
+        self._rung: blocking.Rung | None = None
+        if blocking.here():
+            self._rung, self.waker = blocking.Rung(), blocking.IN_PLACE
+        else:
+            self.waker = loop = asyncio.get_running_loop()
+            self._future: asyncio.Future[None] = loop.create_future()
+
+    def done(self) -> None:
+        """It is settled. Called by the waker."""
+        if self._rung is not None:
+            self._rung.set()
+        elif not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        """Until `done` was called."""
+        if self._rung is not None:
+            self._rung.wait()
+        else:
+            await self._future
 
 
 async def wait_until(
@@ -117,7 +159,7 @@ async def wait_until_drained(runtime: Runtime, timeout_s: float) -> None:
     for number, (channel, client) in enumerate(runtime.begin_drain()):
         runtime.write(ev.Leave(DEFAULT_SCOPE, channel, me, client, by_client=True))
         if number % _YIELD_EVERY == _YIELD_EVERY - 1:
-            await asyncio.sleep(0)
+            await pause()
     left_s = max(0.0, began_at + timeout_s - monotonic())
     with contextlib.suppress(TimeoutError):
         await wait_until(runtime.bell, runtime.drained, timeout_s=left_s, again_s=_LOOK_AGAIN_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from crdtpubsub.engine.effects import Cause, Changed
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime import Runtime, WatchFeed
 from crdtpubsub.views import Member
-from crdtpubsub.waiting import next_signal
+from crdtpubsub.waiting import next_signal, pause
 
 __all__ = ["Change", "Snapshot", "Watch", "WatchReader"]
 
@@ -189,7 +188,7 @@ class Watch:
             if reader.ended:
                 raise StopAsyncIteration
             if reader.ready:
-                await asyncio.sleep(0)  # a long item: let others have their turn
+                await pause()  # a long item: let others have their turn
             else:
                 await next_signal(reader.feed.bell, lambda: reader.ready, None)
         return item

@@ -2,6 +2,7 @@
 
 from crdtpubsub.runtime.asking import To
 from crdtpubsub.runtime.bell import Bell
+from crdtpubsub.runtime.confirming import Waker
 from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow
 from crdtpubsub.runtime.notices import Feed, Notice
 from crdtpubsub.runtime.runtime import Runtime
@@ -21,5 +22,6 @@ __all__ = [
     "Receipt",
     "Runtime",
     "To",
+    "Waker",
     "WatchFeed",
 ]

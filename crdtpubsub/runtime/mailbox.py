@@ -186,16 +186,30 @@ class Mailbox:
                 raise
 
     def take(self) -> Message | Exit | None:
-        """The next item, or None."""
-        with self._taking:
-            if not self._items:
-                return None
-            item = self._items.popleft()
-            if isinstance(item, Exit):
-                self._exits -= 1
-            else:
-                self._went_bytes += item.size_bytes
-            return item
+        """The next item, or None. An interrupt loses none: it is the next one's."""
+        taken: Message | Exit | None = None
+        exits = size_bytes = 0
+        try:
+            with self._taking:
+                if not self._items:
+                    return None
+                item = self._items[0]
+                if isinstance(item, Exit):
+                    exits = 1
+                else:
+                    size_bytes = item.size_bytes
+                del self._items[0]  # from here to the end of the block no signal is looked for
+                self._exits -= exits
+                self._went_bytes += size_bytes
+                taken = item
+        except BaseException:
+            if taken is not None:
+                with self._taking:
+                    self._exits += exits
+                    self._went_bytes -= size_bytes
+                    self._items.appendleft(taken)
+            raise
+        return taken
 
     def wake(self) -> None:
         """Wake every waiter. Not under the runtime's lock."""
