@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from crdtpubsub.discovery import is_dns
 from crdtpubsub.errors import ConfigError
@@ -19,8 +20,11 @@ __all__ = [
     "check_queue",
     "check_seeds",
     "from_environment",
+    "made_from_environment",
     "packer",
 ]
+
+T = TypeVar("T")
 
 _LOCAL_HOSTS: Final = ("127.", "[::1]", "localhost")
 
@@ -137,3 +141,17 @@ def check_bind(bind: str, advertise: str | None, *, meant: bool) -> None:
             f"bind={bind!r} listens everywhere, which nobody can dial; add "
             "advertise='tcp://this-host:port'"
         )
+
+
+def made_from_environment(make: Callable[..., T], overrides: Mapping[str, Any]) -> T:
+    """What `make` makes of the environment of this process, and of `overrides`, which win."""
+    given = from_environment({k: v for k, v in os.environ.items() if _arg(k) not in overrides})
+    try:
+        return make(**{**given, **overrides})
+    except ConfigError as error:
+        said = ", ".join(f"CRDTPUBSUB_{name.upper()}" for name in given) or "nothing"
+        raise ConfigError(f"{error} (of the environment was read: {said})") from None
+
+
+def _arg(variable: str) -> str:
+    return variable.removeprefix("CRDTPUBSUB_").lower()

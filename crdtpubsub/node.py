@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from crdtpubsub.arguments import check_bind, check_queue, check_seeds, from_environment
+from crdtpubsub.arguments import check_bind, check_queue, check_seeds, made_from_environment
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
@@ -24,10 +24,6 @@ from crdtpubsub.wire.payload import pack
 __all__ = ["Node"]
 
 LOOPBACK: Final = "tcp://127.0.0.1:*"
-
-
-def _arg(variable: str) -> str:
-    return variable.removeprefix("CRDTPUBSUB_").lower()
 
 
 class Node(Knower):
@@ -111,12 +107,7 @@ class Node(Knower):
         Raises:
             ConfigError: a value makes no sense; the message names the variable, or the argument.
         """
-        given = from_environment({k: v for k, v in os.environ.items() if _arg(k) not in overrides})
-        try:
-            return cls(**{**given, **overrides})
-        except ConfigError as error:
-            said = ", ".join(f"CRDTPUBSUB_{name.upper()}" for name in given) or "nothing"
-            raise ConfigError(f"{error} (of the environment was read: {said})") from None
+        return made_from_environment(cls, overrides)
 
     def __repr__(self) -> str:
         state = "closed" if self._runtime.closed else "running" if self._started else "not started"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from crdtpubsub.arguments import made_from_environment
 from crdtpubsub.blocking import explained, run
 from crdtpubsub.client import Client
 from crdtpubsub.config import Config
@@ -54,6 +55,11 @@ class SyncNode:
             insecure=insecure,
             config=config,
         )
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """As `Node.from_env`."""
+        return made_from_environment(cls, overrides)
 
     def __repr__(self) -> str:
         return f"Sync{self._node!r}"

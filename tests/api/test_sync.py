@@ -98,6 +98,20 @@ def test_everything_a_script_does() -> None:
         ann.close()
 
 
+def test_a_node_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(SyncNode):
+        pass
+
+    monkeypatch.setenv("CRDTPUBSUB_NAME", "of-env")
+    monkeypatch.setenv("CRDTPUBSUB_SEEDS", "tcp://127.0.0.1:1")
+    with Mine.from_env() as node:
+        assert (type(node), node.name) == (Mine, "of-env")
+        assert node.endpoint.startswith("tcp://127.0.0.1:")
+    monkeypatch.setenv("CRDTPUBSUB_SEEDS", "nonsense")
+    with pytest.raises(ConfigError, match="CRDTPUBSUB_SEEDS"):
+        SyncNode.from_env()
+
+
 def test_what_a_reader_waits_for_comes_from_another_thread() -> None:
     with pair() as (one, two):
         client = one.client()
