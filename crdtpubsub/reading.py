@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from crdtpubsub.blocking import explained, run
 from crdtpubsub.client import Client, Subscription
@@ -72,9 +72,16 @@ class SyncClient:
         """Whether it takes nothing more. What is queued can still be read."""
         return self._client.closed
 
-    def join(self, channel: str, *, meta: object = None) -> None:
+    def join(
+        self,
+        channel: str,
+        *,
+        meta: object = None,
+        wait: Literal["all"] | int | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """As `Client.join`, blocking."""
-        run(self._client.join(channel, meta=meta))
+        run(self._client.join(channel, meta=meta, wait=wait, timeout=timeout))
 
     def leave(self, channel: str) -> bool:
         """As `Client.leave`, blocking."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from crdtpubsub.arguments import made_from_environment
 from crdtpubsub.blocking import explained, run
 from crdtpubsub.client import Client
 from crdtpubsub.config import Config
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.names import NodeId
 from crdtpubsub.node import Node
 from crdtpubsub.reading import SyncClient, SyncEvents, SyncSubscription, SyncWatch
@@ -115,9 +116,17 @@ class SyncNode:
         """As `Node.del_channel`, blocking."""
         return run(self._node.del_channel(channel))
 
-    def join(self, channel: str, client: SyncClient, *, meta: object = None) -> None:
+    def join(
+        self,
+        channel: str,
+        client: SyncClient,
+        *,
+        meta: object = None,
+        wait: Literal["all"] | int | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """As `Node.join`, blocking."""
-        run(self._node.join(channel, _plain(client), meta=meta))
+        run(self._node.join(channel, _plain(client), meta=meta, wait=wait, timeout=timeout))
 
     def leave(self, channel: str, member: SyncClient | Member) -> bool:
         """As `Node.leave`, blocking."""
@@ -191,10 +200,14 @@ class SyncNode:
         headers: Mapping[str, str] | None = None,
         exclude: SyncClient | Member | None = None,
         confirm: float | None = None,
+        after: Token | None = None,
     ) -> Receipt:
         """As `Node.publish`, blocking."""
         but = _plain(exclude)
-        return run(self._node.publish(channel, data, headers=headers, exclude=but, confirm=confirm))
+        publishing = self._node.publish(
+            channel, data, headers=headers, exclude=but, confirm=confirm, after=after
+        )
+        return run(publishing)
 
     def publish_nowait(
         self,
@@ -230,7 +243,15 @@ class SyncNode:
         """As `Node.wait_for`, blocking."""
         return run(self._node.wait_for(channel, count, timeout=timeout))
 
-    def converged(self, *, timeout: float | None = None) -> None:
+    def token(self) -> Token:
+        """As `Node.token`."""
+        return self._node.token()
+
+    def synced(self, token: Token | None = None, *, timeout: float | None = None) -> None:
+        """As `Node.synced`, blocking."""
+        run(self._node.synced(token, timeout=timeout))
+
+    def converged(self, *, timeout: float | None = None) -> tuple[Peer, ...]:
         """As `Node.converged`, blocking."""
         return run(self._node.converged(timeout=timeout))
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Self
 
-from crdtpubsub.crdt.token import Token
 from crdtpubsub import blocking
+from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.knowing import NO_LINK
 from crdtpubsub.errors import DrainError, NotSeenError
