@@ -20,6 +20,7 @@ from crdtpubsub.wire.messages import (
 __all__ = ["slices"]
 
 COSTLY = frozenset({Rows, Pull, Sums, Live, Hello, ProbeFor})
+_LOOKED_AT = COSTLY | {Deltas}
 
 
 def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
@@ -32,13 +33,14 @@ def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
     """
     costly = 0
     for message in frame.messages:
-        if isinstance(message, Deltas):
-            if _births(message) > births_max:
-                break
-        elif message.__class__ in COSTLY:
+        if message.__class__ not in _LOOKED_AT:
+            continue
+        if not isinstance(message, Deltas):
             costly += 1
             if costly > 1:
                 break
+        elif _births(message) > births_max:
+            break
     else:  # nearly always
         yield frame
         return
