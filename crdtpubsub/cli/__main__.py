@@ -9,7 +9,19 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from crdtpubsub.cli import channels, demo, keygen, members, node, peers, pub, sim, sub
+from crdtpubsub.cli import (
+    channels,
+    demo,
+    doctor,
+    keygen,
+    members,
+    node,
+    peers,
+    pub,
+    sim,
+    sub,
+    watch,
+)
 
 __all__ = ["main"]
 
@@ -38,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"crdtpubsub {_version()}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, node, sub, pub, members, channels, peers, sim, keygen):
+    for verb in (demo, node, sub, pub, members, channels, peers, watch, doctor, sim, keygen):
         verb.add_parser(verbs)
     return parser
 

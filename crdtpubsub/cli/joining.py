@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
     Verb = Callable[[argparse.Namespace], Coroutine[None, None, int]]
 
-__all__ = ["add_verb", "found", "joined", "make_node", "run_verb"]
+__all__ = [
+    "add_verb",
+    "found",
+    "joined",
+    "make_node",
+    "patience_s",
+    "run_verb",
+    "secret_of",
+    "seeds_of",
+]
 
 TIMEOUT_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.02
@@ -81,16 +90,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_node(args: argparse.Namespace, verb: str) -> Node:
     """The node that the options ask for."""
-    seeds = args.seed or os.environ.get("CRDTPUBSUB_SEEDS", "").replace(",", " ").split()
     return Node(
         args.bind,
-        seeds=seeds,
+        seeds=seeds_of(args),
         advertise=args.advertise,
         name=args.name or f"cli-{verb}-{os.getpid()}",
         cluster=args.cluster,
         secret=secret_of(args),
         insecure=args.insecure,
     )
+
+
+def seeds_of(args: argparse.Namespace) -> list[str]:
+    """Each --seed, or what the environment holds."""
+    return args.seed or os.environ.get("CRDTPUBSUB_SEEDS", "").replace(",", " ").split()
 
 
 def secret_of(args: argparse.Namespace) -> str | list[str] | None:

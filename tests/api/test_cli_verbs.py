@@ -97,6 +97,26 @@ def test_lines_of_stdin_arrive_in_order(world: str) -> None:
         assert [sub.line() for _ in range(700)] == [f"line {n}" for n in range(700)]
 
 
+@net
+def test_watch_tells_who_comes_and_goes(world: str) -> None:
+    with running(world, "watch", "room", "--json") as watch:
+        assert watch.record() == {"event": "snapshot", "members": 0}
+        with running(world, "sub", "room", "--id", "ann", "--name", "one") as sub:
+            ready(sub)
+            joined = watch.record()
+            life = joined["node"]
+            sub.end()
+        left = watch.record()
+        assert {**joined, "cause": ""} == {
+            "event": "joined", "cause": "", "channel": "room", "id": "ann", "node": life,
+            "name": "one", "meta": None,
+        }  # fmt: skip
+        assert (left["event"], left["cause"], left["id"], left["node"]) == (
+            "left", "op", "ann", life,
+        )  # fmt: skip
+        assert watch.end() == (130, "", "")
+
+
 # -------------------------------------------------------------------- tcp, secrets, clusters
 
 
@@ -162,6 +182,7 @@ def test_nobody_there_is_a_failure_and_a_removed_member_one_too(world: str) -> N
         ["pub", "room", "{", "--parse"],
         ["pub", "room", "x", "--lines"],
         ["pub", "room", "x", "--secret-file", "/nowhere/at/all"],
+        ["watch", "room", "--prefix", "r"],
         ["members", "a\x1bchannel", "--seed", "tcp://127.0.0.1:*"],
     ],
 )
