@@ -36,7 +36,9 @@ from crdtpubsub.runtime.notices import (
     SlowWatcher,
     Unanswered,
 )
+from crdtpubsub.scope import Scope
 from crdtpubsub.sync import SyncNode
+from crdtpubsub.sync_overlay import SyncScope
 from crdtpubsub.views import Address, Member, Peer, Stats
 from crdtpubsub.waiting import Events
 from crdtpubsub.watching import Change, Snapshot, Watch
@@ -77,6 +79,7 @@ __all__ = [
     "QueueFullError",
     "Receipt",
     "Refused",
+    "Scope",
     "SlowConsumer",
     "SlowWatcher",
     "Snapshot",
@@ -85,6 +88,7 @@ __all__ = [
     "SyncClient",
     "SyncEvents",
     "SyncNode",
+    "SyncScope",
     "SyncSubscription",
     "SyncWatch",
     "Token",

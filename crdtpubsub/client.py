@@ -14,42 +14,43 @@ from crdtpubsub.waiting import next_signal
 
 if TYPE_CHECKING:
     from crdtpubsub.node import Node
+    from crdtpubsub.overlay import Overlay
 
 __all__ = ["Client", "Subscription"]
 
 
 class Client:
-    """A named mailbox on one node; a member of as many channels as it joins.
+    """A named mailbox on one node; a member of as many channels as it joins, of one scope.
 
-    Made by `Node.client`. What is published to its channels, on any node, is queued here until
-    it is read; what others end is told by an `Exit`. Safe to read from any event loop, one at
-    a time or several: each item goes to one reader.
+    Made by `Node.client` or `Scope.client`. What is published to its channels, on any node, is
+    queued here until it is read; what others end is told by an `Exit`. Safe to read from any
+    event loop, one at a time or several: each item goes to one reader.
     """
 
-    def __init__(self, node: Node, client_id: str, mailbox: Mailbox) -> None:
+    def __init__(self, home: Overlay, client_id: str, mailbox: Mailbox) -> None:
         """Use `Node.client` instead."""
-        self._node = node
+        self._home = home
         self._mailbox = mailbox
         self.id = client_id
         """Unique on its node; another node may have a client of the same id."""
 
     def __repr__(self) -> str:
-        return f"Client({self.id!r} on {self._node.name!r}, pending={self.pending})"
+        return f"Client({self.id!r} on {self.node.name!r}, pending={self.pending})"
 
     @property
     def node(self) -> Node:
         """The node it lives on."""
-        return self._node
+        return self._home.node
 
     @property
     def address(self) -> Address:
         """Where `Node.send` of any node reaches it, whatever it is a member of."""
-        return Address(self._node.id, self.id)
+        return Address(self.node.id, self.id)
 
     @property
     def channels(self) -> tuple[str, ...]:
         """The channels it is a member of now, sorted."""
-        return self._node._views.channels_of(self.id)  # noqa: SLF001  (a door and its own handle)
+        return self._home._views.channels_of(self.id)  # noqa: SLF001  (a door and its own handle)
 
     @property
     def pending(self) -> int:
@@ -80,11 +81,11 @@ class Client:
         timeout: float | None = None,
     ) -> None:
         """Become a member of `channel`; see `Node.join`."""
-        await self._node.join(channel, self, meta=meta, wait=wait, timeout=timeout)
+        await self._home.join(channel, self, meta=meta, wait=wait, timeout=timeout)
 
     async def leave(self, channel: str) -> bool:
         """Stop being a member of `channel`, without an `Exit`; whether it was one."""
-        return await self._node.leave(channel, self)
+        return await self._home.leave(channel, self)
 
     async def update(self, channel: str, *, meta: object) -> None:
         """Replace the metadata of its membership, which goes on: others see it change, not leave.
@@ -96,7 +97,7 @@ class Client:
             ConfigError: it is no member of `channel`; nothing was changed.
             PayloadError, PayloadTooLargeError: as for `Node.join`.
         """
-        self._node._update(channel, self, meta)  # noqa: SLF001
+        self._home._update(channel, self, meta)  # noqa: SLF001
 
     async def get(self, *, timeout: float | None = None) -> Message | Exit:
         """The next item: a `Message`, or an `Exit` when others ended a membership.
@@ -112,7 +113,7 @@ class Client:
         A cancelled `get` loses nothing: the item stays for the next one.
         """
         until = None if timeout is None else monotonic() + timeout
-        self._node._runtime.check_process()  # noqa: SLF001
+        self._home._runtime.check_process()  # noqa: SLF001
         while (item := self._mailbox.take()) is None:
             if self._mailbox.closed:
                 raise ClosedError(f"client {self.id!r} is closed; nothing more will come")
@@ -140,7 +141,7 @@ class Client:
 
         What is queued can still be read; after that `get` raises `ClosedError`.
         """
-        self._node._close_client(self.id, self._mailbox)  # noqa: SLF001
+        self._home._close_client(self.id, self._mailbox)  # noqa: SLF001
 
 
 class Subscription:

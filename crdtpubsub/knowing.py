@@ -8,7 +8,7 @@ from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.knowing import NO_LINK
 from crdtpubsub.errors import ConfigError, NotSeenError, QueueFullError
-from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel
+from crdtpubsub.names import NodeId, check_channel
 from crdtpubsub.publishing import Publisher
 from crdtpubsub.runtime import Runtime, WatchFeed
 from crdtpubsub.views import Member, Peer, Stats, Views
@@ -23,10 +23,10 @@ _ASK_AGAIN_S: Final = 0.1
 class Knower(Publisher):
     """Presence and knowing. `Node` is one; it is no class of its own for users."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        """Look through that runtime."""
-        super().__init__(runtime)
-        self._views = Views(runtime)
+    def __init__(self, runtime: Runtime, scope: str, views: Views) -> None:
+        """Look through that runtime, at that scope, which those are the views of."""
+        super().__init__(runtime, scope)
+        self._views = views
 
     def watch(self, channel: str | None = None, *, prefix: str | None = None) -> Watch:
         """Who is there, and then who comes and goes: `async for item in node.watch("room")`.
@@ -49,7 +49,7 @@ class Knower(Publisher):
             check_channel(channel)
             if prefix is not None:
                 raise ConfigError("watch a channel or a prefix, not both")
-        feed = WatchFeed(DEFAULT_SCOPE, channel, prefix or "")
+        feed = WatchFeed(self._scope, channel, prefix or "")
         return Watch(WatchReader(self._runtime, feed))
 
     async def wait_for(
@@ -87,7 +87,7 @@ class Knower(Publisher):
         """
         self._runtime.check()
         with self._runtime.core.lock:
-            token = self._runtime.core.engine.knowing.token(DEFAULT_SCOPE)
+            token = self._runtime.core.engine.knowing.token(self._scope)
         if token is None:
             raise QueueFullError("too many separate writes for a token: `await synced()` first")
         return token
@@ -112,7 +112,7 @@ class Knower(Publisher):
         if token is None:
             self._runtime.check()
             with self._runtime.core.lock:
-                token = self._runtime.core.engine.knowing.token(DEFAULT_SCOPE)
+                token = self._runtime.core.engine.knowing.token(self._scope)
         if token is not None:
             await wait_until_seen(self._runtime, token, timeout_s=timeout)
             return

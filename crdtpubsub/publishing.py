@@ -31,9 +31,10 @@ _AHEAD_MAX: Final = 256
 class Publisher:
     """Messages out. `Node` is one; it is no class of its own for users."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        """Publish through that runtime."""
+    def __init__(self, runtime: Runtime, scope: str) -> None:
+        """Publish through that runtime, in that scope."""
         self._runtime = runtime
+        self._scope = scope
         self._published = 0
 
     async def publish(
@@ -92,7 +93,7 @@ class Publisher:
                 await wait_until_seen(self._runtime, after, timeout_s=confirm, linked_only=True)
                 after = None
         if confirm is not None:
-            to = To(DEFAULT_SCOPE, check_channel(channel))
+            to = To(self._scope, check_channel(channel))
             return await self._confirmed(to, data, headers, _member(exclude), confirm)
         receipt, full = self._publish(channel, data, headers, exclude, after)
         for endpoint in full:
@@ -127,9 +128,14 @@ class Publisher:
             as `publish`; and ConfigError: `to` is neither.
         """
         if isinstance(to, Member):
-            target = To(DEFAULT_SCOPE, check_channel(to.channel), to.node, check_client(to.id))
+            target = To(self._scope, check_channel(to.channel), to.node, check_client(to.id))
         elif isinstance(to, Address):
-            target = To(DEFAULT_SCOPE, "", to.node, check_client(to.client))
+            target = To(
+                DEFAULT_SCOPE,
+                "",  # whatever scopes its node has
+                to.node,
+                check_client(to.client),
+            )
         else:
             raise ConfigError(f"cannot send to {to!r:.80}: use a Member, or Address.parse(text)")
         if confirm is not None:
@@ -199,7 +205,7 @@ class Publisher:
         payload, said = self._packed(data, headers)
         but = _member(exclude)
         return self._runtime.publish(
-            DEFAULT_SCOPE, check_channel(channel), payload, headers=said, exclude=but, after=after
+            self._scope, check_channel(channel), payload, headers=said, exclude=but, after=after
         )
 
     def _packed(

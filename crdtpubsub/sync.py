@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self
 
 from crdtpubsub.arguments import made_from_environment
 from crdtpubsub.blocking import explained, run
-from crdtpubsub.client import Client
 from crdtpubsub.config import Config
-from crdtpubsub.crdt.token import Token
 from crdtpubsub.names import NodeId
 from crdtpubsub.node import Node
-from crdtpubsub.reading import SyncClient, SyncEvents, SyncSubscription, SyncWatch
-from crdtpubsub.runtime import MAX_PENDING_BYTES, Overflow, Receipt
-from crdtpubsub.views import Address, Member, Peer, Stats
+from crdtpubsub.sync_overlay import SyncOverlay, SyncScope
+from crdtpubsub.views import Peer
 
 __all__ = ["SyncNode"]
 
 
 @explained(Node)
-class SyncNode:
+class SyncNode(SyncOverlay):
     """This process in the cluster, for blocking code: `with SyncNode(...)`.
 
     The same names as `Node` without `await`. Every method is safe to call from many threads at
@@ -56,6 +53,7 @@ class SyncNode:
             insecure=insecure,
             config=config,
         )
+        super().__init__(self._node)
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -106,166 +104,17 @@ class SyncNode:
     ) -> None:
         self.close()
 
-    # ---------------------------------------------------------------- the control map
-
-    def add_channel(self, channel: str) -> None:
-        """As `Node.add_channel`, blocking."""
-        run(self._node.add_channel(channel))
-
-    def del_channel(self, channel: str) -> int:
-        """As `Node.del_channel`, blocking."""
-        return run(self._node.del_channel(channel))
-
-    def join(
-        self,
-        channel: str,
-        client: SyncClient,
-        *,
-        meta: object = None,
-        wait: Literal["all"] | int | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """As `Node.join`, blocking."""
-        run(self._node.join(channel, _plain(client), meta=meta, wait=wait, timeout=timeout))
-
-    def leave(self, channel: str, member: SyncClient | Member) -> bool:
-        """As `Node.leave`, blocking."""
-        return run(self._node.leave(channel, _plain(member)))
-
-    def members(self, channel: str, *, include_down: bool = False) -> tuple[Member, ...]:
-        """As `Node.members`."""
-        return self._node.members(channel, include_down=include_down)
-
-    def local_members(self, channel: str) -> tuple[Member, ...]:
-        """As `Node.local_members`."""
-        return self._node.local_members(channel)
-
-    def count(self, channel: str) -> int:
-        """As `Node.count`."""
-        return self._node.count(channel)
-
-    def channels(self, prefix: str = "") -> tuple[str, ...]:
-        """As `Node.channels`."""
-        return self._node.channels(prefix)
-
-    def local_channels(self, prefix: str = "") -> tuple[str, ...]:
-        """As `Node.local_channels`."""
-        return self._node.local_channels(prefix)
+    # ---------------------------------------------------------------- others
 
     def peers(self) -> tuple[Peer, ...]:
         """As `Node.peers`."""
         return self._node.peers()
 
-    # ---------------------------------------------------------------- messages
+    def scope(self, name: str) -> SyncScope:
+        """As `Node.scope`."""
+        return SyncScope(self, self._node.scope(name))
 
-    def client(
-        self,
-        id: str | None = None,
-        *,
-        max_pending: int = 1024,
-        max_pending_bytes: int = MAX_PENDING_BYTES,
-        overflow: Overflow = "drop_oldest",
-    ) -> SyncClient:
-        """As `Node.client`."""
-        client = self._node.client(
-            id, max_pending=max_pending, max_pending_bytes=max_pending_bytes, overflow=overflow
-        )
-        return SyncClient(self, client)
-
-    def subscribe(
-        self,
-        *channels: str,
-        id: str | None = None,
-        meta: object = None,
-        max_pending: int = 1024,
-        max_pending_bytes: int = MAX_PENDING_BYTES,
-        overflow: Overflow = "drop_oldest",
-    ) -> SyncSubscription:
-        """As `await Node.subscribe`: it has joined when this returns."""
-        subscription = self._node.subscribe(
-            *channels,
-            id=id,
-            meta=meta,
-            max_pending=max_pending,
-            max_pending_bytes=max_pending_bytes,
-            overflow=overflow,
-        )
-        return SyncSubscription(self, run(subscription.__aenter__()))
-
-    def publish(
-        self,
-        channel: str,
-        data: object,
-        *,
-        headers: Mapping[str, str] | None = None,
-        exclude: SyncClient | Member | None = None,
-        confirm: float | None = None,
-        after: Token | None = None,
-    ) -> Receipt:
-        """As `Node.publish`, blocking."""
-        but = _plain(exclude)
-        publishing = self._node.publish(
-            channel, data, headers=headers, exclude=but, confirm=confirm, after=after
-        )
-        return run(publishing)
-
-    def publish_nowait(
-        self,
-        channel: str,
-        data: object,
-        *,
-        headers: Mapping[str, str] | None = None,
-        exclude: SyncClient | Member | None = None,
-    ) -> int:
-        """As `Node.publish_nowait`."""
-        return self._node.publish_nowait(channel, data, headers=headers, exclude=_plain(exclude))
-
-    def send(
-        self,
-        to: Member | Address,
-        data: object,
-        *,
-        headers: Mapping[str, str] | None = None,
-        confirm: float | None = None,
-    ) -> Receipt:
-        """As `Node.send`, blocking."""
-        return run(self._node.send(to, data, headers=headers, confirm=confirm))
-
-    # ---------------------------------------------------------------- knowing
-
-    def watch(self, channel: str | None = None, *, prefix: str | None = None) -> SyncWatch:
-        """As `Node.watch`; a blocking iterator."""
-        return SyncWatch(self._node.watch(channel, prefix=prefix))
-
-    def wait_for(
-        self, channel: str, count: int = 1, *, timeout: float | None = None
-    ) -> tuple[Member, ...]:
-        """As `Node.wait_for`, blocking."""
-        return run(self._node.wait_for(channel, count, timeout=timeout))
-
-    def token(self) -> Token:
-        """As `Node.token`."""
-        return self._node.token()
-
-    def synced(self, token: Token | None = None, *, timeout: float | None = None) -> None:
-        """As `Node.synced`, blocking."""
-        run(self._node.synced(token, timeout=timeout))
-
-    def converged(self, *, timeout: float | None = None) -> tuple[Peer, ...]:
-        """As `Node.converged`, blocking."""
-        return run(self._node.converged(timeout=timeout))
-
-    def events(self) -> SyncEvents:
-        """As `Node.events`; a blocking iterator."""
-        return SyncEvents(self._node.events())
-
-    def stats(self) -> Stats:
-        """As `Node.stats`."""
-        return self._node.stats()
-
-
-T = TypeVar("T")
-
-
-def _plain(who: SyncClient | T) -> Client | T:
-    return who._client if isinstance(who, SyncClient) else who  # noqa: SLF001  (our own twin)
+    @property
+    def node(self) -> Self:
+        """Itself."""
+        return self

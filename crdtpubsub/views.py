@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from crdtpubsub.errors import ConfigError
-from crdtpubsub.names import DEFAULT_SCOPE, NodeId, is_name
+from crdtpubsub.names import NodeId, is_name
 from crdtpubsub.runtime import Runtime
 from crdtpubsub.wire.payload import unpack
 
@@ -114,15 +114,16 @@ class Stats:
 
 
 class Views:
-    """The reads of a node. Each takes the lock for a moment, or not at all.
+    """The reads of one scope of a node. Each takes the lock for a moment, or not at all.
 
     Raises, from every method:
-        ClosedError: the node does not run.
+        ClosedError: the node does not run, or the scope is not open.
         ForkedError: it runs in the parent of this process.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, scope: str) -> None:
         self._runtime = runtime
+        self._scope = scope
         self._members: dict[str, tuple[Member, ...]] = {}
         runtime.on_change(self._forget)
 
@@ -146,11 +147,11 @@ class Views:
 
     def _build(self, channel: str, *, include_down: bool) -> tuple[Member, ...]:
         engine = self._runtime.core.engine
-        extra = engine.set_of(DEFAULT_SCOPE).extra
+        extra = engine.set_of(self._scope).extra
         return tuple(
             Member(channel, client, owner, extra(owner, birth)[2], not engine.listed(owner))
             for owner, client, birth in engine.members(
-                DEFAULT_SCOPE, channel, include_down=include_down
+                self._scope, channel, include_down=include_down
             )
         )
 
@@ -160,31 +161,34 @@ class Views:
         if (known := self._members.get(channel)) is not None:
             return len(known)
         with self._runtime.core.lock:
-            return self._runtime.core.engine.route(DEFAULT_SCOPE, channel).members
+            return self._runtime.core.engine.route(self._scope, channel).members
 
     def channels(self, prefix: str) -> tuple[str, ...]:
         """Channels with a listed member or declaration, sorted."""
         self._runtime.check()
         with self._runtime.core.lock:
-            names = self._runtime.core.engine.channels(DEFAULT_SCOPE)
+            self._runtime.core.engine.set_of(self._scope)  # raises if it is not open
+            names = self._runtime.core.engine.channels(self._scope)
         return tuple(name for name in names if name.startswith(prefix))
 
     def local_channels(self, prefix: str) -> tuple[str, ...]:
         """Channels this node is in or has declared, sorted."""
         self._runtime.check()
         with self._runtime.core.lock:
-            members = self._runtime.core.engine.set_of(DEFAULT_SCOPE)
+            members = self._runtime.core.engine.set_of(self._scope)
             names = sorted(members.channels_of(self._runtime.id))
         return tuple(name for name in names if name.startswith(prefix))
 
     def channels_of(self, client: str) -> tuple[str, ...]:
-        """Channels one client of this node is a member of, sorted; none once the node is closed."""
+        """Channels one client of this node is a member of, sorted; none once it is closed."""
         if self._runtime.closed:
             return ()
         self._runtime.check()
         me = self._runtime.id
         with self._runtime.core.lock:
-            members = self._runtime.core.engine.set_of(DEFAULT_SCOPE)
+            if self._scope not in self._runtime.core.engine.scopes():
+                return ()
+            members = self._runtime.core.engine.set_of(self._scope)
             mine = members.channels_of(me)
             return tuple(sorted(c for c in mine if client in members.clients(me, c)))
 

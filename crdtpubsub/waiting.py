@@ -15,8 +15,7 @@ from crdtpubsub import blocking
 from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.knowing import NO_LINK
-from crdtpubsub.errors import DrainError, NotSeenError
-from crdtpubsub.names import DEFAULT_SCOPE
+from crdtpubsub.errors import ClosedError, DrainError, NotSeenError
 from crdtpubsub.runtime import Bell, Feed, Notice, Runtime, Waker
 
 __all__ = [
@@ -156,8 +155,9 @@ async def wait_until_drained(runtime: Runtime, timeout_s: float) -> None:
     """
     began_at = monotonic()
     me = runtime.id
-    for number, (channel, client) in enumerate(runtime.begin_drain()):
-        runtime.write(ev.Leave(DEFAULT_SCOPE, channel, me, client, by_client=True))
+    for number, (scope, channel, client) in enumerate(runtime.begin_drain()):
+        with contextlib.suppress(ClosedError):  # a scope that was closed meanwhile
+            runtime.write(ev.Leave(scope, channel, me, client, by_client=True))
         if number % _YIELD_EVERY == _YIELD_EVERY - 1:
             await pause()
     left_s = max(0.0, began_at + timeout_s - monotonic())

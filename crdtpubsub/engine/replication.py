@@ -15,7 +15,7 @@ from crdtpubsub.engine.effects import Agreed, Cause, Changed, Deliver, Exited
 from crdtpubsub.engine.gaps import Gaps
 from crdtpubsub.engine.peers import Peer
 from crdtpubsub.engine.relay import Relay
-from crdtpubsub.engine.scopes import ScopeState
+from crdtpubsub.engine.scopes import OpenScopes, ScopeState
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.wire import messages as msg
 from crdtpubsub.wire.messages import Fact, Message
@@ -41,7 +41,7 @@ class Replication:
         self.config = config
         self.watched = True
         self.cluster = Cluster(fact, seeds, config, dice, self)
-        self.scopes: dict[str, ScopeState] = {}
+        self.scopes = OpenScopes()
         self._dice = dice
         self._relay = relay
         self._next_births: dict[str, int] = {}  # of closed scopes: a life never mints twice
@@ -181,6 +181,7 @@ class Replication:
         """Take part in an overlay."""
         if scope in self.scopes:
             return
+        self.scopes.check_room(scope)
         state = self._open(scope)
         for peer in self.cluster.peers.values():
             if scope in peer.fact.scopes:

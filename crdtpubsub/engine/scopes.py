@@ -13,10 +13,12 @@ from crdtpubsub.engine.delivery import Router
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.engine.ledger import Ledger
 from crdtpubsub.engine.peers import Peer
+from crdtpubsub.errors import ClosedError, ConfigError
 from crdtpubsub.names import NodeId
+from crdtpubsub.wire.limits import SCOPES_MAX
 from crdtpubsub.wire.messages import Addressed, Publication
 
-__all__ = ["ScopeState"]
+__all__ = ["OpenScopes", "ScopeState"]
 
 SKIP_INTERVAL_S = 1.0
 
@@ -83,3 +85,15 @@ class ScopeState:
             self._skipped_at = now
             self._cluster.count("births_skipped")
             self.gossip.push(self.members.me, self.members.skip(beyond))
+
+
+class OpenScopes(dict[str, ScopeState]):
+    """The open ones by name. Who names another in a local call is told so."""
+
+    def check_room(self, scope: str) -> None:
+        """Raise if one more would not fit into what a life says of itself."""
+        if len(self) >= SCOPES_MAX:
+            raise ConfigError(f"{SCOPES_MAX} scopes are open here; close one before {scope!r}")
+
+    def __missing__(self, scope: str) -> ScopeState:
+        raise ClosedError(f"scope {scope!r} is not open on this node; open it with node.scope()")

@@ -8,7 +8,6 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import ConfigError
-from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.core import LOGGED, Core, log
 from crdtpubsub.runtime.place import Place
 from crdtpubsub.transport.base import (
@@ -95,11 +94,13 @@ class Loop:
             mailbox = core.mailboxes.get(client)
             if mailbox is None or not mailbox.closed:
                 return  # closed by its user meanwhile
-            me, members = core.engine.me, core.engine.set_of(DEFAULT_SCOPE)
-            for channel in sorted(members.channels_of(me)):
-                if client in members.clients(me, channel):
-                    leave = ev.Leave(DEFAULT_SCOPE, channel, me, client, by_client=True)
-                    core.engine.handle(leave, monotonic())
+            me, scope = core.engine.me, mailbox.scope
+            if scope in core.engine.scopes():
+                members = core.engine.set_of(scope)
+                for channel in sorted(members.channels_of(me)):
+                    if client in members.clients(me, channel):
+                        leave = ev.Leave(scope, channel, me, client, by_client=True)
+                        core.engine.handle(leave, monotonic())
             core.perform(core.engine.take())
             core.counters["mailbox_dropped"] += mailbox.dropped
             del core.mailboxes[client]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Literal
 
-from crdtpubsub.names import NodeId
+from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.wire.payload import unpack
 
@@ -98,6 +98,7 @@ class Mailbox:
         "max_pending",
         "max_pending_bytes",
         "overflow",
+        "scope",
     )
 
     def __init__(
@@ -107,9 +108,11 @@ class Mailbox:
         max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow,
         on_drop: Callable[[], object] = lambda: None,
+        scope: str = DEFAULT_SCOPE,
     ) -> None:
         """`on_drop` is called for each message that is lost, by who puts, under its lock."""
         self.max_pending = max_pending
+        self.scope = scope  # its client is a member there
         self.max_pending_bytes = max_pending_bytes
         self.overflow: Overflow = overflow
         self.dropped = 0

@@ -20,15 +20,15 @@ from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.engine import Engine
-from crdtpubsub.errors import ClosedError, ConfigError, ForkedError, QueueFullError
-from crdtpubsub.names import DEFAULT_SCOPE, NodeId
+from crdtpubsub.errors import ClosedError, ConfigError, CrdtPubSubError, ForkedError, QueueFullError
+from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.asking import Asker
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core, log
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.living import began, made
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
-from crdtpubsub.runtime.mailbox import Mailbox, Message, Overflow
+from crdtpubsub.runtime.mailbox import Mailbox, Message
 from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
 from crdtpubsub.runtime.place import Place
 from crdtpubsub.runtime.sending import Outcome, Receipt, Sender, receipt_of
@@ -122,15 +122,16 @@ class Runtime:
         if self._thread is not None and not self._forked:
             self._thread.join()
 
-    def begin_drain(self) -> list[tuple[str, str]]:
-        """Refuse what is new from now on; the memberships to end, as (channel, client)."""
+    def begin_drain(self) -> list[tuple[str, str, str]]:
+        """Refuse what is new from now on; memberships to end, as (scope, channel, client)."""
         self.check()
         with self.core.lock:
             self._draining = True
             if self.core.lost_in_drain is None:
                 self.core.lost_in_drain = {}
-            rows = self.core.engine.set_of(DEFAULT_SCOPE).roll(self.id)
-            return sorted((channel, client) for channel, client, _, _ in rows)
+            engine = self.core.engine
+            rolls = {scope: engine.set_of(scope).roll(self.id) for scope in engine.scopes()}
+        return sorted((scope, row[0], row[1]) for scope, roll in rolls.items() for row in roll)
 
     def drained(self) -> bool:
         """Whether nothing waits for a peer to acknowledge it. Raises if the node is closed."""
@@ -201,11 +202,13 @@ class Runtime:
                     changed = core.engine.handle(event, monotonic())
                     core.perform(core.engine.take())
                     wake = core.must_wake()
+                except CrdtPubSubError:
+                    raise  # before anything was changed
                 except BaseException:
                     core.recover(due)
                     raise
             core.let_go(wake=wake)
-        except ClosedError:
+        except CrdtPubSubError:
             raise
         except BaseException:
             core.rouse()
@@ -214,17 +217,6 @@ class Runtime:
 
     def _refusal(self) -> ClosedError:
         return ClosedError(f"node {self.name} is draining and takes nothing new; nothing was done")
-
-    def mailbox(
-        self, client_id: str, *, max_pending: int, max_pending_bytes: int, overflow: Overflow
-    ) -> Mailbox:
-        """A queue for a new client, which is not open yet."""
-        return Mailbox(
-            max_pending=max_pending,
-            max_pending_bytes=max_pending_bytes,
-            overflow=overflow,
-            on_drop=self.core.drops_of(client_id),
-        )
 
     def open_mailbox(self, client_id: str, mailbox: Mailbox) -> None:
         """From now on it is that client's; ConfigError if one of that id is open here."""
@@ -251,7 +243,7 @@ class Runtime:
             return
         with contextlib.suppress(ClosedError):  # the node is closing: all memberships end
             for channel in channels_of(client_id):
-                self.write(ev.Leave(DEFAULT_SCOPE, channel, self.id, client_id, by_client=True))
+                self.write(ev.Leave(mailbox.scope, channel, self.id, client_id, by_client=True))
         with self.core.lock:
             if self.core.mailboxes.get(client_id) is mailbox:
                 del self.core.mailboxes[client_id]
@@ -278,6 +270,8 @@ class Runtime:
                 try:
                     receipt = self._queue(*said, after=after)
                     wake = core.sleeping and core.must_wake()
+                except ClosedError:
+                    raise  # of a scope: before anything was changed
                 except BaseException:
                     core.recover()
                     raise
@@ -301,7 +295,7 @@ class Runtime:
                 try:
                     result = act()
                     wake = core.sleeping and core.must_wake()
-                except QueueFullError:
+                except (ClosedError, QueueFullError):
                     raise  # before anything was changed
                 except BaseException:
                     core.recover()

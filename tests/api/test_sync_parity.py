@@ -15,10 +15,12 @@ from crdtpubsub import (
     Client,
     Events,
     Node,
+    Scope,
     Subscription,
     SyncClient,
     SyncEvents,
     SyncNode,
+    SyncScope,
     SyncSubscription,
     SyncWatch,
     Watch,
@@ -26,6 +28,7 @@ from crdtpubsub import (
 
 TWINS: Final[dict[type, type]] = {
     Node: SyncNode,
+    Scope: SyncScope,
     Client: SyncClient,
     Subscription: SyncSubscription,
     Events: SyncEvents,
