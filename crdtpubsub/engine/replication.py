@@ -199,9 +199,10 @@ class Replication:
         rows = state.members.roll(self.me)
         for channel, client, _, _ in rows:
             self.cluster.out.append(Exited(scope, channel, client, Cause.SCOPE_CLOSED))
-        self.cluster.out.append(
-            Changed(scope, self.me, (), rows, (), Cause.SCOPE_CLOSED, whole=True)
-        )
+        for owner in sorted(filter(self.cluster.listed, state.members.owners())):
+            left = state.members.roll(owner)  # of others: watchers see them no more
+            changed = Changed(scope, owner, (), left, (), Cause.SCOPE_CLOSED, whole=True)
+            self.cluster.out.append(changed)
         self._next_births[scope] = state.members.next_birth
         self.cluster.raise_incarnation(scopes=tuple(sorted(self.scopes)))
         return len(rows)

@@ -6,7 +6,18 @@ import asyncio
 
 import pytest
 
-from crdtpubsub import ClosedError, ConfigError, Exit, InvalidNameError, Message, Scope, SyncNode
+from crdtpubsub import (
+    Cause,
+    Change,
+    ClosedError,
+    ConfigError,
+    Exit,
+    InvalidNameError,
+    Message,
+    Scope,
+    Snapshot,
+    SyncNode,
+)
 from crdtpubsub.wire.limits import SCOPES_MAX
 from tests.api.helpers import WAIT_S, message, nodes, story, until
 
@@ -147,6 +158,31 @@ async def test_closing_is_leaving_and_opening_again_works() -> None:
         assert item.data == "again"
         await client.close()
         await until(lambda: one.count("room") == 0)
+
+
+@story
+async def test_who_watches_a_scope_that_is_closed_sees_all_go_and_come_back() -> None:
+    async with nodes(2) as (a, b):
+        one, other = a.scope("games"), b.scope("games")
+        mine, theirs = one.client("mine"), other.client("theirs")
+        await mine.join("room")
+        await theirs.join("room")
+        await one.wait_for("room", 2, timeout=WAIT_S)
+        watch = one.watch("room")
+        snapshot = await anext(watch)
+        assert isinstance(snapshot, Snapshot)
+        here = {member.id for member in snapshot.members}
+        assert here == {"mine", "theirs"}
+        await one.close()
+        while here:
+            change = await asyncio.wait_for(anext(watch), WAIT_S)
+            assert isinstance(change, Change)
+            assert change.cause is Cause.SCOPE_CLOSED
+            here -= {member.id for member in change.left}
+        a.scope("games")
+        back = await asyncio.wait_for(anext(watch), WAIT_S)
+        assert isinstance(back, Change)
+        assert [member.id for member in back.joined] == ["theirs"]
 
 
 @story
