@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from crdtpubsub.cli import (
+    bench,
     channels,
     demo,
     doctor,
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"crdtpubsub {_version()}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, node, sub, pub, members, channels, peers, watch, doctor, sim, keygen):
+    for verb in (demo, node, sub, pub, members, channels, peers, watch, doctor, bench, sim, keygen):
         verb.add_parser(verbs)
     return parser
 
