@@ -218,8 +218,10 @@ class Outbox:
     def put(self, record: bytes, *, publication: bool) -> bool:
         """Queue a record. False: there is no room, or nobody to address; it was not taken.
 
-        Gossip that finds no room takes the queued gossip with it: the link is lagging, and
-        will be repaired by rows when it has drained.
+        Gossip that finds no room between publications takes the queued gossip with it, to make
+        room for them: the link is lagging, and will be repaired by rows when it has drained.
+        Among its like it is dropped alone: of an answer in four parts nothing was left else, and
+        the next answer fared the same.
         """
         if self.life is None:
             return False
@@ -228,7 +230,8 @@ class Outbox:
                 self.dropped_publications += 1
             else:
                 self.dropped_gossip += 1
-                self._drop_gossip()
+                if any(kind != _GOSSIP for _, kind in self._records):
+                    self._drop_gossip()
                 self.lagging = True
             return False
         self._append(record, _PUBLICATION if publication else _GOSSIP)

@@ -56,3 +56,14 @@ def test_members_with_long_metadata_travel_in_chunks_too() -> None:
         world.join(0, "room", f"c{n}", meta=bytes([n]) * 4096)
     world.run_until_quiet()
     assert world.views("room") == {frozenset(f"c{n}@0" for n in range(10))}
+
+
+def test_an_answer_of_many_parts_gets_through_an_outbox_that_holds_one() -> None:
+    """Each part that found no room took the one before it along: no pull was ever answered."""
+    world = World(5, nodes=2, settle=True)
+    world.partition((0,))
+    for n in range(3000):
+        world.join(0, f"room-{n}", "c")
+    world.run_for(1.0)
+    world.heal()
+    world.run_until_quiet(60.0)
