@@ -99,6 +99,28 @@ def test_everything_a_script_does() -> None:
         ann.close()
 
 
+def test_a_scope_is_an_overlay_of_its_own() -> None:
+    with pair() as (one, two):
+        game, other = one.scope("game"), two.scope("game")
+        assert (game.node, game.name) == (one, "game")
+        ann = game.client("ann")
+        ann.join("room")
+        other.wait_for("room", timeout=WAIT_S)
+        game.synced(timeout=WAIT_S)
+        assert ann.node is one
+        assert (other.count("room"), two.count("room")) == (1, 0)
+        with other.subscribe("room") as messages:
+            game.wait_for("room", 2, timeout=WAIT_S)
+            receipt = game.publish("room", 1, confirm=WAIT_S)
+            assert receipt.members == 2
+            assert messages.get(timeout=WAIT_S).data == 1
+        assert data(ann.get(timeout=WAIT_S)) == 1
+        game.close()
+        assert ann.get(timeout=WAIT_S) == Exit("room", "closed")
+        with pytest.raises(ClosedError):
+            game.publish("room", 2)
+
+
 def test_who_else_knows() -> None:
     with pair() as (one, two):
         ann = one.client("ann")

@@ -86,7 +86,8 @@ def test_each_is_made_alike(one: type) -> None:
         assert plain(inspect.signature(SyncNode)) == plain(inspect.signature(Node))
     extra = {
         name
-        for name in vars(TWINS[one])
+        for cls in TWINS[one].__mro__[:-1]
+        for name in vars(cls)
         if not name.startswith("_") and inspect.getattr_static(one, name, None) is None
     }
     assert not extra, "a twin that nobody has"
@@ -95,7 +96,7 @@ def test_each_is_made_alike(one: type) -> None:
 @pytest.mark.parametrize("other", TWINS.values(), ids=lambda other: other.__name__)
 def test_its_help_says_what_the_twin_says_in_blocking_words(other: type) -> None:
     one = next(one for one, twin in TWINS.items() if twin is other)
-    for name, value in vars(other).items():
+    for name, value in [item for cls in other.__mro__[:-1] for item in vars(cls).items()]:
         if name.startswith("_") or function(value) is None:
             continue
         said = inspect.getdoc(getattr(other, name)) or ""
