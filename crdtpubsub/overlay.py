@@ -76,7 +76,7 @@ class Overlay(Knower):
 
         Raises:
             InvalidNameError, PayloadError, PayloadTooLargeError: nothing was changed.
-            ConfigError: the client belongs to another node, or `wait` makes no sense.
+            ConfigError: the client is none, or of another node; or `wait` makes no sense.
             NotSeenError: it is a member, and not all that were waited for are known to know.
             ClosedError: the client or the node is closed.
         """
@@ -105,8 +105,10 @@ class Overlay(Knower):
         if isinstance(member, Client):
             self._own(member)
             owner, by_client = self._runtime.id, True
-        else:
+        elif isinstance(member, Member):
             owner, by_client = member.node, False
+        else:
+            raise ConfigError(f"{member!r:.80} is no member; use a Client, or one of members()")
         event = ev.Leave(self._scope, check_channel(channel), owner, member.id, by_client)
         return bool(self._runtime.write(event))
 
@@ -217,6 +219,8 @@ class Overlay(Knower):
             raise ConfigError(f"{client.id!r} is no member of {channel!r}; join it first")
 
     def _own(self, client: Client) -> None:
+        if not isinstance(client, Client):
+            raise ConfigError(f"{client!r:.80} is no client; make one: node.client('its id')")
         if client._home._runtime is not self._runtime:  # noqa: SLF001  (handles of one family)
             raise ConfigError(
                 f"client {client.id!r} lives on {client.node.name!r}; use that node's join or leave"

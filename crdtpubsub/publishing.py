@@ -221,4 +221,6 @@ class Publisher:
 def _member(who: Client | Member | None) -> tuple[NodeId, str] | None:
     if who is None:
         return None
+    if not isinstance(who, Client | Member):
+        raise ConfigError(f"exclude={who!r:.80}: use a Client, or one of members()")
     return (who.node.id if isinstance(who, Client) else who.node, who.id)

@@ -357,12 +357,13 @@ class Outbox:
         """Whether one waits here, or is on its way and was not acknowledged."""
         if self.in_flight_publications:
             return True
-        return any(publication for _, publication in reversed(self._records))
+        return any(kind == _PUBLICATION for _, kind in reversed(self._records))
 
     @property
     def unacknowledged(self) -> int:
         """How many of them."""
-        return self.in_flight_publications + sum([publication for _, publication in self._records])
+        queued = sum([kind == _PUBLICATION for _, kind in self._records])
+        return self.in_flight_publications + queued
 
     def recount(self) -> None:
         """What is queued, counted anew: an interrupt may have come between the two.

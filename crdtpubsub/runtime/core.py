@@ -226,6 +226,31 @@ class Core:
             del self.tickets[effect.counter]
             self._done.setdefault(ticket.waker, []).append(ticket)
 
+    def bury(self, client: str) -> None:
+        """A client that its full queue closed is no member any more: nobody shall count on it."""
+        mailbox = self.mailboxes.get(client)
+        if mailbox is None or not mailbox.closed:
+            return  # closed by its user meanwhile
+        me, scope = self.engine.me, mailbox.scope
+        if scope in self.engine.scopes():
+            members = self.engine.set_of(scope)
+            for channel in sorted(members.channels_of(me)):
+                if client in members.clients(me, channel):
+                    leave = ev.Leave(scope, channel, me, client, by_client=True)
+                    self.engine.handle(leave, monotonic())
+        self.perform(self.engine.take())
+        self.counters["mailbox_dropped"] += mailbox.dropped
+        del self.mailboxes[client]
+
+    def bury_now(self, client: str) -> None:
+        """The same if the I/O thread has not come to it yet: its id is wanted."""
+        if client in self.overflowed:
+            try:
+                self.bury(client)
+            except BaseException:  # an interrupt: the I/O thread will
+                self.recover()
+                raise
+
     def give_up(self) -> None:
         """This node ends: nobody will answer."""
         for ticket in self.tickets.values():

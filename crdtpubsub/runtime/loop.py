@@ -77,7 +77,9 @@ class Loop:
         while self.core.lagging:
             self._lagging(self.core.lagging.pop())
         while self.core.overflowed:
-            self._overflowed(self.core.overflowed.pop())
+            with self.core.lock:
+                if self.core.overflowed:
+                    self.core.bury(self.core.overflowed.pop())
         while self.core.dials:
             self._dial(self.core.dials.pop(0))
         emptied = self.core.sender.drain()
@@ -86,24 +88,6 @@ class Loop:
             self._emptied(endpoint)
         self.core.let_go(wake=False)
         self.core.tell_tallies(now)
-
-    def _overflowed(self, client: str) -> None:
-        """A client that its full queue closed is no member any more: nobody shall count on it."""
-        core = self.core
-        with core.lock:
-            mailbox = core.mailboxes.get(client)
-            if mailbox is None or not mailbox.closed:
-                return  # closed by its user meanwhile
-            me, scope = core.engine.me, mailbox.scope
-            if scope in core.engine.scopes():
-                members = core.engine.set_of(scope)
-                for channel in sorted(members.channels_of(me)):
-                    if client in members.clients(me, channel):
-                        leave = ev.Leave(scope, channel, me, client, by_client=True)
-                        core.engine.handle(leave, monotonic())
-            core.perform(core.engine.take())
-            core.counters["mailbox_dropped"] += mailbox.dropped
-            del core.mailboxes[client]
 
     def _dial(self, effect: ef.Connect | ef.Redial | ef.Disconnect) -> None:
         transport, endpoint = self.core.transport, effect.endpoint

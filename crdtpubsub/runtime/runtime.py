@@ -216,7 +216,8 @@ class Runtime:
         return changed
 
     def _refusal(self) -> ClosedError:
-        return ClosedError(f"node {self.name} is draining and takes nothing new; nothing was done")
+        state = "closed" if self._closing else "draining"
+        return ClosedError(f"node {self.name} is {state} and takes nothing new; nothing was done")
 
     def open_mailbox(self, client_id: str, mailbox: Mailbox) -> None:
         """From now on it is that client's; ConfigError if one of that id is open here."""
@@ -225,6 +226,7 @@ class Runtime:
                 self.check()  # a node that closed meanwhile would never close this one
                 if self._draining:
                     raise self._refusal()  # noqa: TRY301
+                self.core.bury_now(client_id)
                 if client_id in self.core.mailboxes:
                     raise ConfigError(  # noqa: TRY301
                         f"client {client_id!r} is open on this node; close it first"
@@ -412,6 +414,8 @@ class Runtime:
             log.exception("node %s: its I/O thread failed; the node is closed", self.name)
         finally:
             self._closing = True
+            with core.lock:
+                self._draining = True  # for who stands before the lock: nobody would answer
             core.end()
             core.transport.close(GOODBYE_S)
             self._place.close()

@@ -23,7 +23,7 @@ from crdtpubsub import (
 from crdtpubsub.arguments import check_headers
 from crdtpubsub.names import check_channel, check_client, check_group, check_label, is_name
 from tests import strategies
-from tests.api.helpers import at_once
+from tests.api.helpers import at_once, nodes, story
 
 CHECKS = [check_channel, check_client, check_group, check_label]
 
@@ -179,3 +179,18 @@ def test_every_error_is_one_of_ours_and_one_of_pythons() -> None:
     assert issubclass(ConfigError, CrdtPubSubError)
     assert issubclass(ConfigError, ValueError)
     assert issubclass(ClosedError, RuntimeError)
+
+
+@story
+async def test_a_name_in_place_of_a_client_or_member_is_refused_in_words() -> None:
+    """The first thing a newcomer writes; it was an AttributeError from inside."""
+    async with nodes(1) as [node]:
+        name: Any = "ann"
+        for call in (
+            node.join("room", name),
+            node.leave("room", name),
+            node.publish("room", 1, exclude=name),
+        ):
+            with pytest.raises(ConfigError, match="'ann'"):
+                await call
+        assert not node.channels()

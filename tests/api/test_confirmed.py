@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import pytest
 
 from crdtpubsub import (
     Address,
+    ClosedError,
     ConfigError,
     Exit,
     Message,
@@ -199,3 +201,35 @@ async def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(
                 Address.parse(text)
         tricky = Address(node.id, "a@b")
         assert Address.parse(str(tricky)) == tricky
+
+
+@story
+async def test_who_asks_while_the_node_ends_is_refused_and_does_not_wait_for_ever() -> None:
+    """It had seen an open node, and came to the lock when everybody had been given up."""
+    async with nodes(2) as [a, b]:
+        await b.client("c").join("room")
+        await a.wait_for("room", 1, timeout=10)
+        runtime, passed, ended = a._runtime, threading.Event(), threading.Event()
+        check, raised = runtime.check, []
+
+        def check_and_be_slow() -> None:
+            check()
+            passed.set()
+            assert ended.wait(10)
+
+        def ask() -> None:
+            try:
+                asyncio.run(asyncio.wait_for(a.publish("room", 1, confirm=1), 5))
+            except (ClosedError, TimeoutError) as error:
+                raised.append(error)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runtime, "check", check_and_be_slow)
+            thread = threading.Thread(target=ask)
+            thread.start()
+            assert await asyncio.to_thread(passed.wait, 10)
+            await a.close()
+            ended.set()
+            await asyncio.to_thread(thread.join)
+        assert [type(error) for error in raised] == [ClosedError]
+        assert "closed" in str(raised[0])

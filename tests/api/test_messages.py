@@ -374,3 +374,23 @@ async def test_a_loop_that_is_left_early_keeps_the_rest() -> None:
             break
         assert client.pending == 2
         assert (await message(client)).data == 1
+
+
+@story
+async def test_the_id_of_a_client_that_its_full_queue_closed_is_free_at_once() -> None:
+    """It said `closed`, and a new one was refused as open until the I/O thread had come to it."""
+    async with nodes(1) as [node]:
+        for number in range(50):
+            client = node.client("ann", max_pending=1, overflow="close")
+            await client.join("room")
+            node.publish_nowait("room", number)
+            node.publish_nowait("room", number)
+            assert client.closed
+            again = node.client("ann")
+            assert not node.count("room")
+            await again.join("room")
+            node.publish_nowait("room", number)
+            assert (await message(again)).data == number
+            assert node.count("room") == 1
+            await again.close()
+        assert node.stats().counters["mailbox_dropped"] == 50

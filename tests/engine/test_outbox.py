@@ -148,3 +148,14 @@ def test_what_is_urgent_is_bounded_and_counted() -> None:
     assert drawn is not None
     assert drawn[1][0] == b"5"
     assert sum(map(len, drawn[1])) < 1010  # the rest is for the next frame
+
+
+def test_what_is_confirmed_is_none_of_the_publications_a_drain_waits_for() -> None:
+    """It has an answer of its own; each was named twice by `DrainError`."""
+    box = outbox()
+    box.put_confirmed(b"asked")
+    assert (box.has_publications, box.unacknowledged) == (False, 0)
+    box.put(b"said", publication=True)
+    assert (box.has_publications, box.unacknowledged) == (True, 1)
+    assert box.draw(1000, 0.0) is not None
+    assert (box.has_publications, box.unacknowledged) == (True, 1)
