@@ -21,6 +21,7 @@ from crdtpubsub.cli import (
     pub,
     sim,
     sub,
+    top,
     watch,
 )
 
@@ -51,7 +52,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"crdtpubsub {_version()}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, node, sub, pub, members, channels, peers, watch, doctor, bench, sim, keygen):
+    for verb in (
+        demo,
+        node,
+        sub,
+        pub,
+        members,
+        channels,
+        peers,
+        watch,
+        top,
+        doctor,
+        bench,
+        sim,
+        keygen,
+    ):
         verb.add_parser(verbs)
     return parser
 

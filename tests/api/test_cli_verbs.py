@@ -73,6 +73,11 @@ def test_everything_as_objects(world: str) -> None:
             {"channel": "hall", "members": 1},
             {"channel": "room", "members": 1},
         ]
+        (look,) = records(run(world, "top", "--count", "1", "--every", "0.3", "--json"))
+        assert look["frames_per_s"] > 0
+        assert look["lag_ms"] is None or 0 < look["lag_ms"] < 1000
+        assert look["largest"] == {"hall": 1, "room": 1}
+        assert (look["channels"], look["memberships"], len(look["nodes"])) == (2, 2, 1)
         done = run(
             world, "pub", "room", "--parse", "--json", "--header", "k=v", stdin=b'{"a": [1, null]}'
         )
@@ -115,6 +120,18 @@ def test_watch_tells_who_comes_and_goes(world: str) -> None:
             "left", "op", "ann", life,
         )  # fmt: skip
         assert watch.end() == (130, "", "")
+
+
+@net
+def test_top_for_people(world: str) -> None:
+    with running(world, "sub", "room", "--name", "one") as sub:
+        ready(sub)
+        with running(world, "top", "--every", "0.2") as top:
+            assert top.line().startswith("1 other nodes, 1 channels, 1 memberships, ")
+            assert top.line() == ""
+            assert top.line().split() == ["NODE", "LIFE", "STATE", "LINK"]
+            code, _, err = top.end()
+            assert (code, err) == (130, "")
 
 
 # -------------------------------------------------------------------- tcp, secrets, clusters
