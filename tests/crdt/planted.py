@@ -289,7 +289,7 @@ def _sweep_by_name() -> Patches:
 
 @planted("what opens one run too many is taken all the same")
 def _unbounded_runs() -> Patches:
-    return [(MemberSet, "_admissible", staticmethod(lambda seen, runs: runs))]
+    return [(module, "admissible", lambda seen, runs: runs)]
 
 
 @planted("no place is kept for the first part of a repair")
@@ -302,7 +302,7 @@ def _no_place_kept() -> Patches:
                 seen, kept = grown, (*kept, lo, hi)
         return kept
 
-    return [(MemberSet, "_admissible", staticmethod(wrong))]
+    return [(module, "admissible", wrong)]
 
 
 @planted("an interrupted commit is left as it is")
