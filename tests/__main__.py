@@ -23,8 +23,8 @@ LINTERS: Final = (
     ("mypy",),
     ("lint-imports",),
 )
-# Two workers; tests marked `net` take turns in one of them: see conftest.py.
-PYTEST: Final = ("pytest", "-q", "-W", "error", "-n", "2", "--dist", "loadgroup", "--durations=20")
+# Three workers; tests marked `net` take turns in two of them: see conftest.py.
+PYTEST: Final = ("pytest", "-q", "-W", "error", "-n", "3", "--dist", "loadgroup", "--durations=20")
 
 
 def main(pytest_arguments: list[str]) -> int:

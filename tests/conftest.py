@@ -37,10 +37,14 @@ if PROFILE == "soak":
     os.environ.setdefault("PYTEST_TIMEOUT", "0")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave soaks out unless asked for; tests on real processes take turns in one worker.
+WAITING: Final = ("tests/chaos/", "test_rotation.py", "test_secret.py", "test_lives.py")
 
-    First, so that the other worker has the pure ones to do meanwhile.
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave soaks out unless asked for; tests on real processes take turns in two workers.
+
+    One for those that mostly wait (for a cut to be noticed, for a handshake to give up), one for
+    the rest. First, so that the third worker has the pure ones to do meanwhile.
     """
     if PROFILE != "soak" and "soak" not in config.option.markexpr:
         soaks = [item for item in items if item.get_closest_marker("soak")]
@@ -50,7 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=_is_net, reverse=True)  # stable: otherwise the order stays
     for item in items:
         if _is_net(item):
-            item.add_marker(pytest.mark.xdist_group("net"))
+            waits = any(room in item.nodeid for room in WAITING)
+            item.add_marker(pytest.mark.xdist_group("net, waiting" if waits else "net"))
 
 
 def _is_net(item: pytest.Item) -> bool:
