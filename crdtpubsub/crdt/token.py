@@ -122,7 +122,7 @@ def _parsed(text: str) -> Writes:
     updated = tuple([(int(birth), int(version)) for birth, version in pairs])
     number = int(top)
     limits = (number, *written, *removed, *[n for pair in updated for n in pair])
-    if not all(0 < n <= 2**62 for n in limits):
+    if not all(0 < n <= 2**62 + 1 for n in limits):  # runs end one beyond the last birth
         raise ValueError(limits)
     births = [birth for birth, _ in updated]
     if not (is_runs(written) and is_runs(removed)) or sorted(set(births)) != births:
