@@ -53,7 +53,7 @@ async def test_an_application_that_takes_all_memory_keeps_its_links() -> None:
 
         async def listen() -> None:
             async for notice in node.events():
-                told.append(notice)  # noqa: PERF401 - looked at while it grows
+                told.append(notice)
                 if isinstance(notice, PeerLeft):
                     return
 
