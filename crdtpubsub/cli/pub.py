@@ -93,7 +93,8 @@ def _report(node: Node, args: argparse.Namespace, receipt: Receipt) -> int:
         owners = {life: str(outcome) for life, outcome in sorted(receipt.owners.items())}
         objects({"channel": args.channel, "members": receipt.members, "owners": owners})
     else:
-        print(f"{args.channel}: {receipt.members} clients took it")
+        plural = "" if receipt.members == 1 else "s"
+        print(f"{args.channel}: {receipt.members} client{plural} took it")
     for life, outcome in sorted(failed.items()):
         told(f"pub: node {names.get(life, life[:8])}: {outcome}")
     return 1 if failed or not receipt.members else 0

@@ -37,7 +37,7 @@ def test_two_terminals_without_configuration(world: str) -> None:
     with running(world, "sub", "room", "--id", "ann") as sub:
         ready(sub)
         said = run(world, "pub", "room", "hello")
-        assert (said.returncode, said.stdout, said.stderr) == (0, "room: 1 clients took it\n", "")
+        assert (said.returncode, said.stdout, said.stderr) == (0, "room: 1 client took it\n", "")
         assert sub.line() == "hello"
         header, row = run(world, "members", "room").stdout.splitlines()
         assert header.split() == ["MEMBER", "NODE", "LIFE", "META", "REACHABLE"]
