@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from typing import Final
 
 import pytest
@@ -64,14 +65,17 @@ async def test_a_slow_consumer_is_told_at_most_once_a_second_and_with_its_number
         slow, other = node.client("slow", max_pending=2), node.client("other")
         for client in (slow, other):
             await client.join("room")
-        for n in range(50):
-            await node.publish("room", n)
-        assert await next_notice(events) == SlowConsumer("slow", 48)
-        for n in range(50):
-            await node.publish("room", n)
-        again = await next_notice(events)
-        assert again == SlowConsumer("slow", 50)
-        assert slow.dropped == 98
+        began_s, told = time.monotonic(), list[SlowConsumer]()
+        for expected in (48, 98):
+            for n in range(50):
+                await node.publish("room", n)
+            while sum(notice.dropped for notice in told) < expected:
+                notice = await next_notice(events)
+                assert isinstance(notice, SlowConsumer)
+                told.append(notice)
+            assert sum(notice.dropped for notice in told) == expected == slow.dropped
+        assert {notice.client for notice in told} == {"slow"}
+        assert len(told) <= 2 + time.monotonic() - began_s
 
 
 def test_what_happens_often_is_told_once_a_second_and_nothing_of_it_is_lost() -> None:
@@ -151,7 +155,11 @@ async def test_losses_are_told_with_their_numbers() -> None:
             for _ in range(3):
                 core.perform([ef.Gap(there.id, 2)])
             core.sender.sent.lose(there.id, unsent=4, unknown=5)
-        told = {await next_notice(events) for _ in range(3)}
+        told: set[Notice] = set()
+        while len(told) < 3:
+            notice = await next_notice(events)
+            if not isinstance(notice, PeerUp):  # it may come late
+                told.add(notice)
         assert told == {
             Gap(there.id, 6),
             Lost(there.id, 4, "unsent"),
