@@ -21,6 +21,7 @@ from crdtpubsub.names import NodeId
 from crdtpubsub.node import Node
 from crdtpubsub.reading import SyncClient, SyncEvents, SyncSubscription, SyncWatch
 from crdtpubsub.runtime import Exit, Message, Outcome, Receipt
+from crdtpubsub.runtime.limits import LIMITS, LimitReached
 from crdtpubsub.runtime.notices import (
     Claimed,
     Gap,
@@ -44,6 +45,7 @@ from crdtpubsub.waiting import Events
 from crdtpubsub.watching import Change, Snapshot, Watch
 
 __all__ = [
+    "LIMITS",
     "Address",
     "BindError",
     "Cause",
@@ -60,6 +62,7 @@ __all__ = [
     "ForkedError",
     "Gap",
     "InvalidNameError",
+    "LimitReached",
     "Lost",
     "Member",
     "Message",

@@ -175,10 +175,10 @@ class Knower(Publisher):
         """What an operator should know, from this call on: `async for notice in node.events()`.
 
         `PeerUp`, `PeerDown`, `PeerLeft`, `NameShared`, `Unanswered`, `Refused`, `Gap`, `Lost`,
-        `SlowConsumer`, `SlowWatcher`, `Claimed`; what they mean and what to do about it say their
-        docstrings. Each iterator has a queue of its own, of 1,024: one that is read too slowly
-        gets `Missed` with the number of the oldest that were dropped. Ends when the node is
-        closed. May be called before `start`.
+        `SlowConsumer`, `SlowWatcher`, `LimitReached`, `Claimed`; what they mean and what to do
+        about it say their docstrings. Each iterator has a queue of its own, of 1,024: one that is
+        read too slowly gets `Missed` with the number of the oldest that were dropped. Ends when
+        the node is closed. May be called before `start`.
         """
         return Events(self._runtime.board.feed())
 

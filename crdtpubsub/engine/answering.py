@@ -96,7 +96,7 @@ class Answering:
             self._due[sender] = None
             return False
         if len(table.answers) >= ANSWERS_MAX:
-            self._cluster.count("confirmed_beyond_limit")
+            self._cluster.limit("confirmed_beyond_limit", whom=sender)
             return False
         table.answers[counter] = UNDECIDED
         table.order.append(counter)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Protocol
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine.addresses import is_local
@@ -20,16 +19,18 @@ from crdtpubsub.engine.effects import (
     Disconnect,
     Effect,
     Greet,
+    Limited,
     Noted,
     PeerChanged,
     Send,
 )
 from crdtpubsub.engine.inbound import Inbound
+from crdtpubsub.engine.listening import Listener, Watcher
 from crdtpubsub.engine.peers import AddressBook, Candidate, Link, Peer, PeerState, Sign
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import Accuse, Fact, Facts, Message, Opinion
 
-__all__ = ["Cluster", "Listener", "Watcher"]
+__all__ = ["Cluster"]
 
 INTRODUCED_TO = 16
 LEFT_MAX = 4096
@@ -37,38 +38,6 @@ INCARNATION_JUMP_MAX = 2**20
 """What a life can say of itself anew while nobody hears it: 12 days of one a second."""
 DENIALS_MAX = 2
 """So many answers of a life itself undo what was held of it by mistake."""
-
-
-class Listener(Protocol):
-    """What the engine wants to know."""
-
-    def admitted(self, peer: Peer) -> None:
-        """A life is held from now on, and listed."""
-
-    def state_changed(self, peer: Peer, *, was_up: bool, cause: Cause) -> None:
-        """Its state moved; it may be listed now, or hidden."""
-
-    def link_changed(self, peer: Peer, now: float) -> None:
-        """My link to it came up or went."""
-
-    def fact_changed(self, peer: Peer, old: Fact, now: float) -> None:
-        """It said something new of itself."""
-
-    def purged(self, life: NodeId, cause: Cause) -> None:
-        """It is forgotten, as if never met."""
-
-
-class Watcher(Protocol):
-    """Who depends on links and lives besides the listener."""
-
-    def link_changed(self, peer: Peer, now: float) -> None:
-        """My link to it came up or went."""
-
-    def replaced(self, life: NodeId) -> None:
-        """Another life answers at its endpoint."""
-
-    def purged(self, life: NodeId, cause: Cause) -> None:
-        """It is forgotten, as if never met."""
 
 
 class Cluster:
@@ -148,6 +117,11 @@ class Cluster:
         """A rare path was taken."""
         self.counters[path] += 1
 
+    def limit(self, what: str, *, whom: str) -> None:
+        """Count and report that `whom` made something reach its limit."""
+        self.counters[what] += 1
+        self.out.append(Limited(what, whom))
+
     def noted(self, what: str, about: str, *, whom: str) -> None:
         """Count and report something unusual; `whom` is a life or an endpoint."""
         self.counters[what] += 1
@@ -197,7 +171,8 @@ class Cluster:
     def allows(self, life: NodeId, now: float) -> bool:
         """Whether that peer may ask for more just now; counted if not."""
         allowed = self.peers[life].allowance.allows(now)
-        self.counters["over_budget"] += not allowed
+        if not allowed:
+            self.limit("over_budget", whom=life)
         return allowed
 
     def may_dial(self, endpoint: str) -> bool:
@@ -233,7 +208,7 @@ class Cluster:
             len(self.candidates) >= self.config.candidates_max
             or 2 * len(by_one) >= self.config.candidates_max  # one liar leaves room for others
         ):
-            self.counters["candidates_refused"] += 1
+            self.limit("candidates_refused", whom=said_by)
             return
         if fact is not None and not self.may_dial(fact.endpoint):
             fact = None
@@ -294,8 +269,9 @@ class Cluster:
             return True
         down = [peer for peer in self.peers.values() if peer.state is PeerState.DOWN]
         if down:
-            self.counters["peers_replaced"] += 1
-            self.purge(min(down, key=lambda peer: (peer.down_since, peer.node)), remember=True)
+            longest = min(down, key=lambda peer: (peer.down_since, peer.node))
+            self.limit("peers_replaced", whom=longest.node)
+            self.purge(longest, remember=True)
             return True
         about = f"{fact.name} at {fact.endpoint} is not admitted: {len(self.peers)} lives are held"
         self.noted("peers_full", about, whom=fact.node)

@@ -23,6 +23,7 @@ __all__ = [
     "Exited",
     "Gap",
     "Greet",
+    "Limited",
     "Noted",
     "PeerChanged",
     "Redial",
@@ -186,6 +187,14 @@ class Gap:
 
 
 @light
+class Limited:
+    """Something reached its limit, and what came beyond was not taken. Counted under `what`."""
+
+    what: str  # a counter
+    whom: str  # a life, or an endpoint
+
+
+@light
 class Noted:
     """Something an operator may want to know; logged, rate-limited, by the driver."""
 
@@ -209,5 +218,6 @@ Effect = (
     | Changed
     | PeerChanged
     | Gap
+    | Limited
     | Noted
 )

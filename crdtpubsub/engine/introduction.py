@@ -137,7 +137,7 @@ class Introduction:
             return
         known = sender in cluster.peers or hello.fact.endpoint in cluster.links
         if not known and len(cluster.links) >= len(cluster.peers) + cluster.config.candidates_max:
-            cluster.counters["strangers_refused"] += 1
+            cluster.limit("strangers_refused", whom=sender)
             return
         if not cluster.may_dial(hello.fact.endpoint):
             return

@@ -52,10 +52,11 @@ class Sent:
 
     LIVES_MAX: Final = 1024
 
-    __slots__ = ("_to", "acknowledged", "on_loss", "publications", "unknown", "unsent")
+    __slots__ = ("_to", "acknowledged", "on_limit", "on_loss", "publications", "unknown", "unsent")
 
     def __init__(self) -> None:
         self.on_loss: Callable[[NodeId, int, int], object] = lambda _life, _unsent, _unknown: None
+        self.on_limit: Callable[[str, NodeId, int], object] = lambda _limit, _life, _times: None
         self.publications = 0
         self.acknowledged = 0
         self.unknown = 0  # on their way when the link broke: they may have arrived
@@ -213,6 +214,7 @@ class Outbox:
         if len(self._urgent) >= URGENT_MAX:
             self._urgent.popleft()
             self.dropped_urgent += 1
+            self.sent.on_limit("dropped_urgent", self.life, 1)
         self._urgent.append(record)
 
     def put(self, record: bytes, *, publication: bool) -> bool:
@@ -229,10 +231,13 @@ class Outbox:
             if publication:
                 self.dropped_publications += 1
             else:
+                dropped_before = self.dropped_gossip
                 self.dropped_gossip += 1
                 if any(kind != _GOSSIP for _, kind in self._records):
                     self._drop_gossip()
                 self.lagging = True
+                dropped = self.dropped_gossip - dropped_before
+                self.sent.on_limit("dropped_gossip", self.life, dropped)
             return False
         self._append(record, _PUBLICATION if publication else _GOSSIP)
         return True
@@ -242,7 +247,11 @@ class Outbox:
         queued_bytes = self.queued_bytes
         if queued_bytes and queued_bytes + len(record) > self.bytes_max:
             return False
-        return self.budget.fits(record, queued_bytes)
+        if self.budget.fits(record, queued_bytes):
+            return True
+        if self.life is not None:
+            self.sent.on_limit("outboxes_full", self.life, 1)
+        return False
 
     def _append(self, record: bytes, kind: int) -> None:
         self._records.append((record, kind))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -17,27 +16,22 @@ from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.outbox import CONFIRMED, URGENT
 from crdtpubsub.engine.outcome import Outcome
-from crdtpubsub.engine.peers import PeerState
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Ticket, Waker, tell
 from crdtpubsub.runtime.handover import HandOverLock
+from crdtpubsub.runtime.limits import LIMIT_TOLD
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
 from crdtpubsub.runtime.sending import Sender
+from crdtpubsub.runtime.telling import Teller
 from crdtpubsub.runtime.watchers import Watchers, WatchFeed
 from crdtpubsub.transport.base import Transport, is_endpoint
 from crdtpubsub.wire.messages import Addressed
 
-__all__ = ["LOGGED", "Core", "log"]
+__all__ = ["Core"]
 
-log = logging.getLogger("crdtpubsub")
-
-TELL_EVERY_S = 0.1
 _CLAIMS = ("claimed", "foreign_claim")
-
-LOGGED = frozenset({1, 10, 100, 1_000, 10_000, 100_000, 1_000_000})
-"""What repeats is logged the first, tenth, hundredth ... time."""
 
 
 class ExitDue(NamedTuple):
@@ -70,6 +64,7 @@ class Core:
         self.config = config
         self.name = engine.fact.name
         sender.sent.on_loss = self._lost
+        sender.sent.on_limit = self.limit
         sender.terms = self._terms
         self.tickets: dict[int, Ticket] = {}
         self._done: dict[Waker, list[Ticket]] = {}
@@ -86,12 +81,10 @@ class Core:
         self.pulse = False
         self.to_wake: set[Mailbox | WatchFeed] = set()
         self.notes: deque[ef.PeerChanged | ef.Noted] = deque()
-        self.board = notices.NoticeBoard()
-        self.tallies = notices.Tallies()
+        self.teller = Teller(self.name, self.counters, lock)
+        self.tallies = self.teller.tallies
         self.watchers = Watchers(engine, self._watcher_behind)
-        self._tell_at = 0.0
         self._telling = RLock()  # notes are told in their order, whoever lets go
-        self._told_up: set[NodeId] = set()
 
     # ---------------------------------------------------------------- under the lock
 
@@ -132,11 +125,15 @@ class Core:
                     self.pulse = True
                 case ef.Gap():
                     self.tallies.add(notices.gap, effect.node, effect.publications)
+                case ef.Limited():
+                    self.limit(effect.what, effect.whom, 1)
                 case ef.PeerChanged() | ef.Noted():
                     self.pulse = True
                     self.notes.append(effect)
                     if isinstance(effect, ef.Noted) and effect.what in _CLAIMS:
                         self.tallies.add(notices.claimed, effect.whom, 1, effect.about)
+                    elif isinstance(effect, ef.Noted) and effect.what in LIMIT_TOLD:
+                        self.limit(effect.what, effect.whom, 1)
 
     def _say(self, effect: ef.Send) -> None:
         sender, message = self.sender, effect.message
@@ -159,6 +156,10 @@ class Core:
             self.engine.answered(effect.sender, said.counter, took=took, full=full)
         else:
             self.deliver(message, effect.clients)
+
+    def limit(self, what: str, whom: str, times: int) -> None:
+        """Something reached its limit; it is counted elsewhere. Under the lock."""
+        self.tallies.add(LIMIT_TOLD[what], whom, times)
 
     def _lost(self, life: NodeId, unsent: int, unknown: int) -> None:
         if self.lost_in_drain is not None:
@@ -206,6 +207,7 @@ class Core:
                     self.to_wake.add(mailbox)
                 else:
                     full += 1
+                    self.limit("confirmed_full", client, 1)
         self.counters["delivered"] += took
         self.counters["confirmed_full"] += full
         return took, full
@@ -374,7 +376,7 @@ class Core:
         if self.notes:
             with self._telling:
                 while self.notes:
-                    self._tell(self.notes.popleft())
+                    self.teller.tell(self.notes.popleft())
 
     def _tell_done(self) -> None:
         waker: Waker | None = None
@@ -398,42 +400,4 @@ class Core:
             self.pulse = True
             self.give_up()
         self.let_go(wake=False)
-        self.tell_tallies(float("inf"))
-
-    def tell_tallies(self, now: float) -> None:
-        """Tell what happened often, if it is time. For the I/O thread."""
-        if not self.tallies or now < self._tell_at:
-            return
-        self._tell_at = now + TELL_EVERY_S
-        with self.lock:
-            due = self.tallies.due(now)
-        for notice in due:
-            self.board.post(notice)
-
-    def _tell(self, note: ef.PeerChanged | ef.Noted) -> None:
-        if isinstance(note, ef.PeerChanged):
-            log.info("%s: node %s (%s) is %s", self.name, note.name, note.node[:8], note.state)
-            self._tell_peer(note)
-            return
-        if note.what in ("unanswered", "handshake_failed", "unresolved"):
-            self.board.post(notices.Unanswered(note.whom, note.about))
-        elif note.what == "same_name":
-            self.board.post(notices.NameShared(NodeId(note.whom), note.about))
-        self.counters[f"noted_{note.what}"] += 1
-        if self.counters[f"noted_{note.what}"] in LOGGED:
-            log.warning("%s: %s: %.300s", self.name, note.what, note.about)
-
-    def _tell_peer(self, note: ef.PeerChanged) -> None:
-        who = (note.node, note.name, note.endpoint)
-        match note.state:
-            case PeerState.ALIVE if note.node not in self._told_up:
-                self._told_up.add(note.node)
-                self.board.post(notices.PeerUp(*who))
-            case PeerState.DOWN:
-                self._told_up.discard(note.node)
-                self.board.post(notices.PeerDown(*who))
-            case PeerState.LEFT:
-                self._told_up.discard(note.node)
-                self.board.post(notices.PeerLeft(*who))
-            case _:
-                pass  # a suspect is listed as before
+        self.teller.tell_due(float("inf"), self.transport.stats)

@@ -8,8 +8,10 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import slices
 from crdtpubsub.errors import ConfigError
-from crdtpubsub.runtime.core import LOGGED, Core, log
+from crdtpubsub.runtime.core import Core
+from crdtpubsub.runtime.limits import LIMITS
 from crdtpubsub.runtime.place import Place
+from crdtpubsub.runtime.telling import LOGGED, log
 from crdtpubsub.transport.base import (
     Connected,
     Disconnected,
@@ -39,13 +41,13 @@ class Loop:
         self.core = core
         self.place = place
         self.decoder = decoder
-        engine, counters = core.engine, core.counters
+        engine = core.engine
         self.assemblies = Assemblies(
             engine.me,
             decoder,
             core.config.assemblies_bytes_max,
             held=engine.listed,
-            count=lambda what: counters.update((what,)),
+            count=self._count,
         )
         self._next_link = 0
         self._streaming = False
@@ -87,7 +89,7 @@ class Loop:
         for endpoint in emptied:
             self._emptied(endpoint)
         self.core.let_go(wake=False)
-        self.core.tell_tallies(now)
+        self.core.teller.tell_due(now, self.core.transport.stats)
 
     def _dial(self, effect: ef.Connect | ef.Redial | ef.Disconnect) -> None:
         transport, endpoint = self.core.transport, effect.endpoint
@@ -100,7 +102,7 @@ class Loop:
                 case ef.Disconnect():
                     transport.disconnect(endpoint)
         except ConfigError as error:
-            self.core.counters["dials_refused"] += 1
+            self._limit("dials_refused", endpoint)
             log.warning("%s: cannot dial %.120s: %s", self.core.name, endpoint, error)
 
     def _lagging(self, endpoint: str) -> None:
@@ -148,7 +150,7 @@ class Loop:
         try:
             frame = self.assemblies.take(self.decoder.decode(data))
         except FrameError as error:
-            self.core.counters["frames_malformed"] += 1
+            self._limit("frames_malformed", "")
             self.core.counters[f"frames_malformed_{error.reason}"] += 1
             if self.core.counters["frames_malformed"] in LOGGED:
                 log.warning("%s: dropped a frame: %s", self.core.name, error)
@@ -158,6 +160,17 @@ class Loop:
         for part in slices(frame, self.core.config.slice_births):
             self._handle(ev.Received(part, size_bytes))
             size_bytes = 0
+
+    def _count(self, what: str, whom: str) -> None:
+        if what in LIMITS:
+            self._limit(what, whom)
+        else:
+            self.core.counters[what] += 1
+
+    def _limit(self, what: str, whom: str) -> None:
+        with self.core.lock:
+            self.core.counters[what] += 1
+            self.core.limit(what, whom, 1)
 
     def leave(self) -> None:
         """Say goodbye and let what is queued leave, for a moment; the rest is dropped."""

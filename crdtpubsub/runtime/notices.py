@@ -16,12 +16,14 @@ from weakref import ref
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.bell import Bell
+from crdtpubsub.runtime.limits import LimitReached
 
 __all__ = [
     "REFUSED",
     "Claimed",
     "Feed",
     "Gap",
+    "LimitReached",
     "Lost",
     "Missed",
     "NameShared",
@@ -233,6 +235,7 @@ Notice = (
     | Lost
     | SlowConsumer
     | SlowWatcher
+    | LimitReached
     | Missed
 )
 """Everything a node tells its operator; see each of them for what to do."""

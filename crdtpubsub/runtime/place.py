@@ -6,7 +6,8 @@ from crdtpubsub.config import Config
 from crdtpubsub.discovery import Rendezvous, Seeds
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.errors import BindError, ConfigError
-from crdtpubsub.runtime.core import LOGGED, Core, log
+from crdtpubsub.runtime.core import Core
+from crdtpubsub.runtime.telling import LOGGED, log
 from crdtpubsub.transport.base import Transport
 
 __all__ = ["Place"]

@@ -24,7 +24,7 @@ from crdtpubsub.errors import ClosedError, ConfigError, CrdtPubSubError, ForkedE
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.asking import Asker
 from crdtpubsub.runtime.bell import Bell
-from crdtpubsub.runtime.core import Core, log
+from crdtpubsub.runtime.core import Core
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.living import began, made
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
@@ -32,6 +32,7 @@ from crdtpubsub.runtime.mailbox import Mailbox, Message
 from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
 from crdtpubsub.runtime.place import Place
 from crdtpubsub.runtime.sending import Outcome, Receipt, Sender, receipt_of
+from crdtpubsub.runtime.telling import log
 from crdtpubsub.transport import Security
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
@@ -443,6 +444,6 @@ class Runtime:
         self.core = Core(engine, sender, transport, lock, self.config)
         self.core.listeners = self._listeners
         self.core.bell = self.bell
-        self.core.board = self.board
+        self.core.teller.board = self.board
         self.endpoint = endpoint
         return Loop(self.core, Decoder(self._tag), self._place)

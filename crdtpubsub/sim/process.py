@@ -19,6 +19,7 @@ from crdtpubsub.engine.effects import (
     Exited,
     Gap,
     Greet,
+    Limited,
     Noted,
     PeerChanged,
     Redial,
@@ -128,7 +129,7 @@ class Process:
             self._decoder,
             config.assemblies_bytes_max,
             held=self.engine.listed,
-            count=lambda what: self.engine.counters.update((what,)),
+            count=lambda what, _sender: self.engine.counters.update((what,)),
         )
 
     def clock(self) -> float:
@@ -289,7 +290,7 @@ class Process:
                 self.gaps[node] = self.gaps.get(node, 0) + publications
             case Noted():
                 self.notes.append(effect)
-            case Agreed():
+            case Agreed() | Limited():
                 pass  # the script asks `Engine.unequal` itself
             case PeerChanged(node, _, state, _):
                 self.world.say(self.index, f"holds {node[:6]} {state}")

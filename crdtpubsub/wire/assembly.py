@@ -31,8 +31,8 @@ class Assemblies:
 
     Chunks come in order on a link, or something was lost and the record with it. Bounded: one
     longest record per sender, `bytes_max` in all, nothing of lives that are not listed. What is
-    dropped is counted under one of the names below; the gap in the sequence numbers, or a new
-    link, tells the rest of the node that something was lost.
+    dropped is counted under one of the names below, with its sender; the gap in the sequence
+    numbers, or a new link, tells the rest of the node that something was lost.
 
         chunks_refused      of a life that is not listed, or beyond `bytes_max`
         chunks_orphaned     of a record whose start was lost or refused
@@ -48,7 +48,7 @@ class Assemblies:
         bytes_max: int,
         *,
         held: Callable[[NodeId], bool],
-        count: Callable[[str], None],
+        count: Callable[[str, NodeId], object],
     ) -> None:
         self._me = me
         self._decoder = decoder
@@ -91,18 +91,18 @@ class Assemblies:
         """Its link or its life is gone: so is what was begun."""
         if (begun := self._open.pop(sender, None)) is not None:
             self.bytes -= len(begun.body)
-            self._count("assemblies_dropped")
+            self._count("assemblies_dropped", sender)
 
     def _add(self, chunk: Chunk, header: Header) -> Message | None:
         sender = header.sender
         begun = self._open.get(sender)
         if chunk.at == 0:
             if begun is not None and begun.link > header.link:
-                self._count("chunks_orphaned")
+                self._count("chunks_orphaned", sender)
                 return None  # late, from an older link
             self.drop(sender)
             if not self._held(sender):
-                self._count("chunks_refused")
+                self._count("chunks_refused", sender)
                 return None
             begun = self._open[sender] = _Open(
                 header.link, chunk.id, chunk.size, bytearray(_ONE_RECORD)
@@ -113,17 +113,17 @@ class Assemblies:
             chunk.id,
             chunk.size,
         ):
-            self._count("chunks_orphaned")
+            self._count("chunks_orphaned", sender)
             return None
         have = len(begun.body) - len(_ONE_RECORD)
         if chunk.at < have:
-            self._count("chunks_orphaned")  # it came twice
+            self._count("chunks_orphaned", sender)  # it came twice
             return None
         if chunk.at > have:
             self.drop(sender)
             return None
         if self.bytes + len(chunk.data) > self._bytes_max:
-            self._count("chunks_refused")
+            self._count("chunks_refused", sender)
             self.drop(sender)
             return None
         begun.body += chunk.data

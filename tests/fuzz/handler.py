@@ -70,7 +70,7 @@ class Victim:
             self.decoder,
             CONFIG.assemblies_bytes_max,
             held=self.engine.listed,
-            count=lambda what: self.counters.update((what,)),
+            count=lambda what, _sender: self.counters.update((what,)),
         )
         self.next_births = dict.fromkeys(SCOPES, 1)
         self.handle(ev.OpenScope("jobs"))

@@ -31,7 +31,7 @@ class Receiver:
             decoder,
             bytes_max,
             held=self.listed.__contains__,
-            count=lambda what: self.counts.update((what,)),
+            count=lambda what, _sender: self.counts.update((what,)),
         )
 
     def hears(
