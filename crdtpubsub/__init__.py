@@ -12,15 +12,17 @@ from crdtpubsub.errors import (
     DrainError,
     ForkedError,
     InvalidNameError,
+    NoMembersError,
     NotSeenError,
     PayloadError,
     PayloadTooLargeError,
     QueueFullError,
+    UnreachableError,
 )
 from crdtpubsub.names import NodeId
 from crdtpubsub.node import Node
 from crdtpubsub.reading import SyncClient, SyncEvents, SyncSubscription, SyncWatch
-from crdtpubsub.runtime import Exit, Message, Outcome, Receipt
+from crdtpubsub.runtime import Exit, Message, Outcome, Receipt, Replied
 from crdtpubsub.runtime.limits import LIMITS, LimitReached
 from crdtpubsub.runtime.notices import (
     Claimed,
@@ -68,6 +70,7 @@ __all__ = [
     "Message",
     "Missed",
     "NameShared",
+    "NoMembersError",
     "Node",
     "NodeId",
     "NotSeenError",
@@ -82,6 +85,7 @@ __all__ = [
     "QueueFullError",
     "Receipt",
     "Refused",
+    "Replied",
     "Scope",
     "SlowConsumer",
     "SlowWatcher",
@@ -96,5 +100,6 @@ __all__ = [
     "SyncWatch",
     "Token",
     "Unanswered",
+    "UnreachableError",
     "Watch",
 ]

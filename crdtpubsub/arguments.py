@@ -12,7 +12,7 @@ from crdtpubsub.errors import ConfigError
 from crdtpubsub.names import check_label
 from crdtpubsub.transport.base import is_endpoint
 from crdtpubsub.transport.secret import check_secrets
-from crdtpubsub.wire.payload import PayloadPacker
+from crdtpubsub.wire.payload import PayloadPacker, check_headers
 
 __all__ = [
     "check_bind",
@@ -103,19 +103,6 @@ def check_queue(max_pending: int, max_pending_bytes: int, overflow: str) -> None
     for what, limit in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
         if limit < 1:
             raise ConfigError(f"{what}={limit!r} must be at least 1")
-
-
-def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """A copy of `headers`, if they may travel."""
-    said = dict(headers)
-    parts: list[object] = [*said, *said.values()]  # unchecked callers exist
-    try:
-        sizes = [len(p.encode()) for p in parts if isinstance(p, str)]
-    except UnicodeEncodeError:
-        raise ConfigError("headers: a lone surrogate, which UTF-8 cannot carry") from None
-    if len(sizes) != len(parts) or len(said) > 64 or max(sizes, default=0) > 4096:
-        raise ConfigError("headers: at most 64, str to str, each at most 4096 bytes")
-    return said
 
 
 def check_bind(bind: str, advertise: str | None, *, meant: bool) -> None:

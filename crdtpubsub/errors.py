@@ -12,10 +12,12 @@ __all__ = [
     "DrainError",
     "ForkedError",
     "InvalidNameError",
+    "NoMembersError",
     "NotSeenError",
     "PayloadError",
     "PayloadTooLargeError",
     "QueueFullError",
+    "UnreachableError",
     "WireError",
 ]
 
@@ -106,6 +108,26 @@ class NotSeenError(CrdtPubSubError, TimeoutError):
         self.missing = dict(missing)
 
 
+class NoMembersError(CrdtPubSubError, LookupError):
+    """There is nobody to ask: the channel has no member whose node is up, as far as is known here.
+
+    Raised by: `request`, at once.
+    State: unchanged; nothing was sent.
+    Do: `wait_for(channel)`, or do without.
+    """
+
+
+class UnreachableError(CrdtPubSubError, ConnectionError):
+    """Who was asked cannot be reached, or is known to give no answer any more.
+
+    Raised by: `request`, and `join` of another node's client, as soon as it is known: no link; the
+        node went down, left or was restarted; its client's queue is full; it does not answer.
+    State: the message says whether it was done: not done if it was refused; unknown if the node
+        went away with it.
+    Do: ask again if it was not done, or if it does no harm to do it twice.
+    """
+
+
 class ForkedError(CrdtPubSubError, RuntimeError):
     """A node made before `os.fork` was used in the child.
 
@@ -144,7 +166,8 @@ class QueueFullError(CrdtPubSubError, RuntimeError):
     """A queue on this node is at its limit and the caller asked not to wait.
 
     Raised by: `publish_nowait` when no owner's outbox has room; `publish` and `send` with
-        `confirm=` when too much is unanswered.
+        `confirm=`, `request`, `reply` and `join` of another node's client when too much is
+        unanswered.
     State: nothing was queued; the loss is counted.
     Do: slow down, use `await publish(...)`, or raise the limit.
     """

@@ -10,8 +10,8 @@ from crdtpubsub.arguments import check_queue
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError
-from crdtpubsub.knowing import Knower
 from crdtpubsub.names import check_channel, check_client
+from crdtpubsub.requesting import Requester
 from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow
 from crdtpubsub.views import Member
 from crdtpubsub.waiting import wait_until_seen
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Overlay"]
 
 
-class Overlay(Knower):
+class Overlay(Requester):
     """A set of channels and what is said in them. `Node` is one, and each `Scope`."""
 
     @property
@@ -55,42 +55,58 @@ class Overlay(Knower):
     async def join(
         self,
         channel: str,
-        client: Client,
+        client: Client | Member,
         *,
         meta: object = None,
         wait: Literal["all"] | int | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Make a client of this node a member of `channel`.
+        """Make a client a member of `channel`: one of this node, or of another.
 
         Visible here when this returns, and on the others about a millisecond later. Joining
         where it is a member already changes the metadata, if `meta` is given, and nothing else.
 
+        Another node's client is named by a `Member` of any channel. Its owner is asked, has it
+        join as if it had done so itself, and answers: about a round trip.
+
         Args:
             channel: 1 to 255 bytes of UTF-8 without control characters.
-            client: from `Node.client`, of this node.
+            client: from `Node.client`, of this node; or one of `members()`.
             meta: anything msgpack packs, up to 4 KiB packed; shown by `Member.meta`.
             wait: "all": return when every live peer lists it, about a round trip later; a
                 number: when so many do. None: at once.
-            timeout: seconds to wait for them; None waits for ever.
+            timeout: seconds to wait for them; None waits for ever. The owner of a `Member` has
+                so long to answer, and 10 s if None.
 
         Raises:
             InvalidNameError, PayloadError, PayloadTooLargeError: nothing was changed.
             ConfigError: the client is none, or of another node; or `wait` makes no sense.
             NotSeenError: it is a member, and not all that were waited for are known to know.
             ClosedError: the client or the node is closed.
+            UnreachableError: of a `Member`: no link to its owner, nothing was changed; or it did
+                not answer, and may have done it.
+            QueueFullError: of a `Member`: its owner takes no more just now; nothing was changed.
+
+        If cancelled, it may be a member, or become one.
         """
-        self._own(client)
+        if not isinstance(client, Member):
+            self._own(client)
         packed = None if meta is None else self._packed_meta(meta)
         if wait is not None and wait != "all" and (type(wait) is not int or wait < 1):
             raise ConfigError(f"wait={wait!r}: say 'all', or how many peers shall know")
         event = ev.Join(self._scope, check_channel(channel), client.id, meta=packed)
-        runtime = self._runtime
-        runtime.write(event, client._mailbox)  # noqa: SLF001
+        runtime, owner = self._runtime, self._runtime.id
+        if isinstance(client, Client):
+            runtime.write(event, client._mailbox)  # noqa: SLF001
+        elif client.node == owner:
+            runtime.asker.requests.join_mine(event)
+        else:
+            owner = client.node
+            timeout = await self._invite(channel, client, packed, timeout)
         if wait is not None:
             with runtime.core.lock:
                 knowing = runtime.core.engine.knowing
-                token = knowing.membership(self._scope, channel, client.id)
+                token = knowing.membership(self._scope, channel, owner, client.id)
             enough = None if wait == "all" else wait
             await wait_until_seen(runtime, token, timeout_s=timeout, enough=enough)
 

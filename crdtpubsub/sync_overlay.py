@@ -11,7 +11,7 @@ from crdtpubsub.client import Client
 from crdtpubsub.crdt.token import Token
 from crdtpubsub.overlay import Overlay
 from crdtpubsub.reading import SyncClient, SyncEvents, SyncSubscription, SyncWatch
-from crdtpubsub.runtime import MAX_PENDING_BYTES, Overflow, Receipt
+from crdtpubsub.runtime import MAX_PENDING_BYTES, Message, Overflow, Receipt
 from crdtpubsub.scope import Scope
 from crdtpubsub.views import Address, Member, Peer, Stats
 
@@ -47,7 +47,7 @@ class SyncOverlay:
     def join(
         self,
         channel: str,
-        client: SyncClient,
+        client: SyncClient | Member,
         *,
         meta: object = None,
         wait: Literal["all"] | int | None = None,
@@ -154,6 +154,17 @@ class SyncOverlay:
     ) -> Receipt:
         """As `Node.send`, blocking."""
         return run(self._overlay.send(to, data, headers=headers, confirm=confirm))
+
+    def request(
+        self,
+        to: str | Member | Address,
+        data: object,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Message:
+        """As `Node.request`, blocking."""
+        return run(self._overlay.request(to, data, timeout=timeout, headers=headers))
 
     # ---------------------------------------------------------------- knowing
 

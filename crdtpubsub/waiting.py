@@ -99,12 +99,16 @@ class Settled:
         elif not self._future.done():
             self._future.set_result(None)
 
-    async def wait(self) -> None:
-        """Until `done` was called."""
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Until `done` was called, or the time is over."""
         if self._rung is not None:
-            self._rung.wait()
-        else:
+            self._rung.wait(timeout_s)
+        elif timeout_s is None:
             await self._future
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._future
 
 
 async def wait_until(

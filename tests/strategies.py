@@ -25,6 +25,7 @@ from crdtpubsub.wire.messages import (
     Goodbye,
     Header,
     Hello,
+    Invite,
     Live,
     Message,
     Opinion,
@@ -33,6 +34,8 @@ from crdtpubsub.wire.messages import (
     Publication,
     Pull,
     RelayedAck,
+    Reply,
+    Request,
     Row,
     Rows,
     Seen,
@@ -62,6 +65,7 @@ BIRTH_MAX = 2**62
 
 u32s = st.integers(0, 2**32 - 1)
 u64s = st.integers(0, 2**64 - 1)
+rising = st.integers(1, 2**64 - 1)
 lives = st.binary(min_size=16, max_size=16).filter(any).map(lambda raw: NodeId(raw.hex()))
 """Every `NodeId` there can be."""
 
@@ -194,6 +198,33 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         st.binary(max_size=60),
         st.dictionaries(texts, texts, max_size=3),
         st.none() | st.tuples(lives, names),
+    ),
+    Request: st.builds(
+        Request,
+        rising,
+        names,
+        clients,
+        names,
+        st.binary(max_size=60),
+        st.dictionaries(texts, texts, max_size=3),
+        st.none(),
+        rising,
+        u32s,
+    ),
+    Reply: st.builds(
+        Reply,
+        rising,
+        rising,
+        st.binary(max_size=60),
+        st.dictionaries(texts, texts, max_size=3),
+    ),
+    Invite: st.builds(
+        Invite,
+        rising,
+        names,
+        names,
+        names,
+        st.none() | st.binary(max_size=60),
     ),
     Terms: st.builds(Terms, u64s, u64s, u64s),
     Answers: st.builds(

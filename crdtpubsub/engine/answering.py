@@ -18,7 +18,7 @@ from crdtpubsub.engine.effects import Cause
 from crdtpubsub.engine.peers import Peer
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.limits import ANSWERS_MAX
-from crdtpubsub.wire.messages import REFUSALS, Addressed, Answers, Terms
+from crdtpubsub.wire.messages import REFUSALS, Answers, Counted, Terms
 
 __all__ = ["Answering"]
 
@@ -81,7 +81,7 @@ class Answering:
             table.reply = True
             self._due[sender] = None
 
-    def take(self, question: Addressed, sender: NodeId) -> bool:
+    def take(self, question: Counted, sender: NodeId) -> bool:
         """Whether it is to be delivered now, and answered by `answered`."""
         table, counter = self._under, question.counter
         if table is None:

@@ -23,7 +23,7 @@ from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.engine.peers import Peer
 from crdtpubsub.errors import QueueFullError
 from crdtpubsub.names import NodeId
-from crdtpubsub.wire.messages import REFUSALS, Addressed, Answers, Terms
+from crdtpubsub.wire.messages import REFUSALS, Answers, Counted, Terms
 
 __all__ = ["OPEN_MAX", "Asking"]
 
@@ -45,7 +45,7 @@ UNSAID: Final = -1
 class _Open:
     """What one owner has not answered."""
 
-    message: Addressed
+    message: Counted
     deadline: float
     said_at: float = NEVER
     stamp: int = UNSAID  # of the last poll before it was said
@@ -97,7 +97,7 @@ class Asking:
                     f"of {owner.bytes} bytes; nothing was sent: wait for answers, or publish less"
                 )
 
-    def ask(self, message: Addressed, owners: Iterable[NodeId], deadline: float, now: float) -> int:
+    def ask(self, message: Counted, owners: Iterable[NodeId], deadline: float, now: float) -> int:
         """Ask each of them; the counter, under which each is settled once.
 
         Raises:

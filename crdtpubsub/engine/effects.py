@@ -9,7 +9,7 @@ from crdtpubsub.crdt.owner import Roll
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
-from crdtpubsub.wire.messages import Addressed, Message, Publication
+from crdtpubsub.wire.messages import Addressed, Message, Publication, Reply
 
 __all__ = [
     "Agreed",
@@ -28,6 +28,7 @@ __all__ = [
     "PeerChanged",
     "Redial",
     "Release",
+    "Replied",
     "Send",
     "Settled",
 ]
@@ -128,6 +129,15 @@ class Deliver:
 
 
 @light
+class Replied:
+    """A client of `sender` answers a request of mine. Hand what became of it to `Engine.answered`:
+    one took it, or nobody waits for it any more."""
+
+    sender: NodeId
+    reply: Reply
+
+
+@light
 class Exited:
     """A membership of my client was ended by somebody else: it gets one `Exit`."""
 
@@ -213,6 +223,7 @@ Effect = (
     | Release
     | Send
     | Deliver
+    | Replied
     | Settled
     | Exited
     | Changed

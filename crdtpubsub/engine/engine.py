@@ -17,8 +17,9 @@ from crdtpubsub.engine.answering import Answering
 from crdtpubsub.engine.asking import Asking
 from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.dice import Dice
-from crdtpubsub.engine.effects import Effect, Gap
+from crdtpubsub.engine.effects import Effect, Gap, Replied
 from crdtpubsub.engine.introduction import Introduction
+from crdtpubsub.engine.inviting import Inviting
 from crdtpubsub.engine.knowing import Knowing
 from crdtpubsub.engine.liveness import Liveness
 from crdtpubsub.engine.peers import Peer
@@ -81,6 +82,7 @@ class Engine:
         limits = self.config.outbox_bytes_max, self.config.outboxes_bytes_max
         self._asking = Asking(self._cluster, *limits)
         self._answering = Answering(self._cluster, dice)
+        self.inviting = Inviting(self._replication)
         self._cluster.watchers = (self._asking, self._answering)
         self._gone = False
         self._nap_max_s = self.config.suspicion_min_s(1) + IDLE_TICK_S
@@ -163,7 +165,7 @@ class Engine:
     # ---------------------------------------------------------------- confirmed publications
 
     def ask(
-        self, message: msg.Addressed, owners: Iterable[NodeId], deadline: float, now: float
+        self, message: msg.Counted, owners: Iterable[NodeId], deadline: float, now: float
     ) -> int:
         """Have each of these owners deliver a publication, and say so, until `deadline`.
 
@@ -393,8 +395,8 @@ class Engine:
                     ahead = msg.Deltas(message.scope, message.after)
                     self._replication.gossip_in(ahead, sender, now, gap_free=False)
                 self._replication.deliver(message, sender, late=late)
-            case msg.Addressed():
-                self._addressed(message, sender, late=late)
+            case msg.Addressed() | msg.Reply() | msg.Invite():
+                self._counted(message, sender, now, late=late)
             case msg.Terms():
                 self._answering.terms(message, sender)
             case msg.Answers():
@@ -404,12 +406,17 @@ class Engine:
             case _:
                 assert_never(message)
 
-    def _addressed(self, message: msg.Addressed, sender: NodeId, *, late: bool) -> None:
-        if not message.counter:
+    def _counted(self, message: msg.Counted, sender: NodeId, now: float, *, late: bool) -> None:
+        if isinstance(message, msg.Addressed) and not message.counter:
             self._replication.deliver(message, sender, late=late)
-        elif self._answering.take(message, sender) and not self._replication.deliver(
-            message, sender, late=False
-        ):
+        elif not self._answering.take(message, sender):
+            return
+        elif isinstance(message, msg.Reply):
+            self._cluster.out.append(Replied(sender, message))
+        elif isinstance(message, msg.Invite):
+            took, full = self.inviting.accept(message, sender, now)
+            self.answered(sender, message.counter, took=took, full=full)
+        elif not self._replication.deliver(message, sender, late=False):
             self.answered(sender, message.counter, took=0, full=0)
 
     def _facts(self, facts: msg.Facts, sender: NodeId, now: float) -> None:

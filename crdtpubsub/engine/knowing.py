@@ -70,15 +70,15 @@ class Knowing:
         members = state.members
         return Token(scope, state.ledger.token(members.me, members.next_birth))
 
-    def membership(self, scope: str, channel: str, client: str) -> Token:
-        """One membership of mine, as it is now; nothing, if there is none."""
+    def membership(self, scope: str, channel: str, owner: NodeId, client: str) -> Token:
+        """One membership, as it is now; nothing, if there is none."""
         members = self._replication.scopes[scope].members
-        birth = members.clients(members.me, channel).get(client)
+        birth = members.clients(owner, channel).get(client)
         if birth is None:
             return Token(scope, ())
-        version = members.live(members.me, (birth, birth + 1))[1][birth]
+        version = members.live(owner, (birth, birth + 1))[1][birth]
         updates = ((birth, version),) if version else ()
-        return Token(scope, (Writes(members.me, 1, (birth, birth + 1), EMPTY, updates),))
+        return Token(scope, (Writes(owner, 1, (birth, birth + 1), EMPTY, updates),))
 
     def seen(self, token: Token) -> bool:
         """Whether this node has seen it."""

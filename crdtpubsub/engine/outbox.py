@@ -12,9 +12,11 @@ from crdtpubsub.wire.messages import (
     Ack,
     Addressed,
     Answers,
+    Invite,
     Probe,
     ProbeFor,
     RelayedAck,
+    Reply,
     Taken,
     Terms,
 )
@@ -27,7 +29,7 @@ Cut = Callable[[int, int, int, memoryview], bytes]
 URGENT: Final = (Probe, Ack, ProbeFor, RelayedAck, Taken, Answers)
 """What says that somebody lives. It stands for itself, so its place among others is free."""
 
-CONFIRMED: Final = (Addressed, Terms)
+CONFIRMED: Final = (Addressed, Reply, Invite, Terms)
 """What is said again until it is answered: to lose it is no loss. It keeps its order."""
 
 _GOSSIP, _PUBLICATION, _CONFIRMED = range(3)

@@ -3,14 +3,16 @@
 from crdtpubsub.runtime.asking import To
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Waker
-from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow
+from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow, Replied
 from crdtpubsub.runtime.notices import Feed, Notice
+from crdtpubsub.runtime.requests import Asked
 from crdtpubsub.runtime.runtime import Runtime
 from crdtpubsub.runtime.sending import Outcome, Receipt
 from crdtpubsub.runtime.watchers import WatchFeed
 
 __all__ = [
     "MAX_PENDING_BYTES",
+    "Asked",
     "Bell",
     "Exit",
     "Feed",
@@ -20,6 +22,7 @@ __all__ = [
     "Outcome",
     "Overflow",
     "Receipt",
+    "Replied",
     "Runtime",
     "To",
     "Waker",

@@ -10,6 +10,7 @@ from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.confirming import Ticket, Waker
 from crdtpubsub.runtime.mailbox import Message
+from crdtpubsub.runtime.requests import Requests
 from crdtpubsub.runtime.sending import Receipt
 from crdtpubsub.wire.messages import Addressed
 
@@ -37,6 +38,7 @@ class Asker:
     def __init__(self, runtime: Runtime) -> None:
         """For that runtime."""
         self._runtime = runtime
+        self.requests = Requests(runtime)
 
     def confirmed(
         self,
@@ -87,13 +89,14 @@ class Asker:
             owners = (*(owner for owner, _ in route.links), *route.unlinked)
             return owners, mine if route.clients else None
         if to.owner == me:
-            return (), self._mine(to)
+            return (), self.mine(to)
         if not engine.listed(to.owner):
             ticket.settle(to.owner, Outcome.REFUSED_NO_LINK, 0)
             return (), None
         return (to.owner,), None
 
-    def _mine(self, to: To) -> tuple[str, ...]:
+    def mine(self, to: To) -> tuple[str, ...]:
+        """My own client that is meant, if it is a member where it must be. Under the lock."""
         there = self._runtime.core.engine.set_of(to.scope).clients(self._runtime.id, to.channel)
         return (to.client,) if not to.channel or to.client in there else ()
 
@@ -107,7 +110,7 @@ class Asker:
         core, owner = self._runtime.core, to.owner
         assert owner is not None
         if owner == self._runtime.id:
-            mine = [client for client in self._mine(to) if client in core.mailboxes]
+            mine = [client for client in self.mine(to) if client in core.mailboxes]
             core.deliver(Message(to.channel, payload, owner, headers), mine)
             outcome = Outcome.DELIVERED if mine else Outcome.REFUSED_NOBODY
             return Receipt(len(mine), {owner: outcome})

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import RLock
 from time import monotonic
-from typing import NamedTuple
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine import effects as ef
@@ -20,26 +19,20 @@ from crdtpubsub.names import NodeId
 from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Ticket, Waker, tell
+from crdtpubsub.runtime.exits import ExitDue, exits_due
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.limits import LIMIT_TOLD
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
+from crdtpubsub.runtime.requests import Requests
 from crdtpubsub.runtime.sending import Sender
 from crdtpubsub.runtime.telling import Teller
 from crdtpubsub.runtime.watchers import Watchers, WatchFeed
 from crdtpubsub.transport.base import Transport, is_endpoint
-from crdtpubsub.wire.messages import Addressed
+from crdtpubsub.wire.messages import Addressed, Request
 
 __all__ = ["Core"]
 
 _CLAIMS = ("claimed", "foreign_claim")
-
-
-class ExitDue(NamedTuple):
-    """A client of this node that is a member, and would be told of its end."""
-
-    scope: str
-    channel: str
-    client: str
 
 
 class Core:
@@ -67,6 +60,7 @@ class Core:
         sender.sent.on_limit = self.limit
         sender.terms = self._terms
         self.tickets: dict[int, Ticket] = {}
+        self.requests: Requests  # from `Requests.serve` on
         self._done: dict[Waker, list[Ticket]] = {}
         self.counters: Counter[str] = Counter()
         self.mailboxes: dict[str, Mailbox] = {}
@@ -99,6 +93,8 @@ class Core:
                     sender.release(effect.endpoint, effect.link, effect.seq)
                 case ef.Deliver():
                     self._hand_over(effect)
+                case ef.Replied():
+                    self.requests.on_reply(effect)
                 case ef.Settled():
                     self._settled(effect)
                 case ef.Changed():
@@ -134,6 +130,8 @@ class Core:
                         self.tallies.add(notices.claimed, effect.whom, 1, effect.about)
                     elif isinstance(effect, ef.Noted) and effect.what in LIMIT_TOLD:
                         self.limit(effect.what, effect.whom, 1)
+                    elif isinstance(effect, ef.PeerChanged):
+                        self.requests.moved(effect)
 
     def _say(self, effect: ef.Send) -> None:
         sender, message = self.sender, effect.message
@@ -152,6 +150,8 @@ class Core:
         said = effect.publication
         message = Message(said.channel, said.payload, effect.sender, said.headers)
         if isinstance(said, Addressed) and said.counter:
+            if isinstance(said, Request):
+                message = self.requests.question(said, effect.sender)
             took, full = self.offer(message, effect.clients)
             self.engine.answered(effect.sender, said.counter, took=took, full=full)
         else:
@@ -224,9 +224,15 @@ class Core:
 
     def _settled(self, effect: ef.Settled) -> None:
         ticket = self.tickets.get(effect.counter)
-        if ticket is not None and ticket.settle(effect.node, effect.outcome, effect.clients):
+        if ticket is None:
+            self.requests.settled(effect)
+        elif ticket.settle(effect.node, effect.outcome, effect.clients):
             del self.tickets[effect.counter]
-            self._done.setdefault(ticket.waker, []).append(ticket)
+            self.tell(ticket)
+
+    def tell(self, ticket: Ticket) -> None:
+        """Wake who waits for it, once the lock is free."""
+        self._done.setdefault(ticket.waker, []).append(ticket)
 
     def bury(self, client: str) -> None:
         """A client that its full queue closed is no member any more: nobody shall count on it."""
@@ -258,8 +264,9 @@ class Core:
         for ticket in self.tickets.values():
             for owner in list(ticket.waiting):
                 ticket.settle(owner, Outcome.UNKNOWN, 0)
-            self._done.setdefault(ticket.waker, []).append(ticket)
+            self.tell(ticket)
         self.tickets.clear()
+        self.requests.give_up()
 
     def _changed(self, effect: ef.Changed) -> None:
         self.pulse = True
@@ -314,19 +321,7 @@ class Core:
 
     def exits_due(self, event: ev.Event) -> Sequence[tuple[ExitDue, int]]:
         """Whose `Exit` this write of mine may bring, and how many that mailbox has had."""
-        match event:
-            case ev.Leave(by_client=False) if event.owner == self.engine.me:
-                clients: Iterable[str] = (event.client,)
-            case ev.DeleteChannel():
-                clients = self.engine.set_of(event.scope).clients(self.engine.me, event.channel)
-            case _:
-                return ()
-        there = self.engine.set_of(event.scope).clients(self.engine.me, event.channel)
-        return [
-            (ExitDue(event.scope, event.channel, client), mailbox.exits_told)
-            for client in clients
-            if client in there and (mailbox := self.mailboxes.get(client)) is not None
-        ]
+        return exits_due(self.engine, self.mailboxes, event)
 
     def recover(self, due: Sequence[tuple[ExitDue, int]] = ()) -> None:
         """An exception, a KeyboardInterrupt say, broke into a write: make good what it kept undone.

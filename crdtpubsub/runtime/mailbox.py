@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Literal
 
+from crdtpubsub.errors import ConfigError
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.wire.payload import unpack
 
-__all__ = ["MAX_PENDING_BYTES", "Exit", "Mailbox", "Message", "Overflow"]
+__all__ = ["MAX_PENDING_BYTES", "Exit", "Mailbox", "Message", "Overflow", "Replied"]
 
 Overflow = Literal["drop_oldest", "drop_newest", "close"]
 """What a full queue does: lose its oldest message, refuse the newest, or close its client."""
@@ -21,6 +22,28 @@ MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
 """What a client's queue holds unless told otherwise: one payload of the longest, or many."""
 
 _UNREAD: Final = object()
+
+
+class Replied:
+    """What `Message.reply` returns. True: the reply is on its way. False: nobody waits for it.
+
+    `await` it for the same as a bool; it waits for nothing, and in blocking code need not be.
+    """
+
+    __slots__ = ("_sent",)
+
+    def __init__(self, sent: bool) -> None:
+        self._sent = sent
+
+    def __bool__(self) -> bool:
+        return self._sent
+
+    def __await__(self) -> Generator[None, None, bool]:
+        yield from ()
+        return self._sent
+
+    def __repr__(self) -> str:
+        return f"Replied({self._sent})"
 
 
 class Message:
@@ -58,6 +81,38 @@ class Message:
         if self._data is _UNREAD:
             self._data = unpack(self.payload)
         return self._data
+
+    @property
+    def wants_reply(self) -> bool:
+        """Whether it is a request, unanswered, whose sender still waits, as far as is known here.
+
+        False of everything that was published or sent.
+        """
+        return False
+
+    def reply(self, data: object, *, headers: Mapping[str, str] | None = None) -> Replied:
+        """Answer a request: `await message.reply(data)`; in blocking code without `await`.
+
+        It is queued when this returns, waits for nobody, and is said again until the asking node
+        has it, as long as that waits. Whoever has it has seen what this node joined and left
+        before. From any thread; also while the node drains.
+
+        Args:
+            data: as for `Node.publish`.
+            headers: as for `Node.publish`.
+
+        Returns:
+            True if it is on its way. False if nobody waits for it any more: the time that `request`
+            was given is over, or its node is gone; nothing was sent.
+
+        Raises:
+            ConfigError: this is no request (see `wants_reply`), or was answered before.
+            PayloadError, PayloadTooLargeError, ClosedError, ForkedError: nothing was sent.
+            QueueFullError: the asking node has 4,096 replies, or as many bytes as an outbox holds,
+                not acknowledged; nothing was sent, and it may be tried again.
+        """
+        del data, headers
+        raise ConfigError("nobody waits for a reply: this was published or sent, not requested")
 
     def __repr__(self) -> str:
         return f"Message(channel={self.channel!r}, {len(self.payload)} bytes, {self.sender!r})"

@@ -287,13 +287,13 @@ class Runtime:
             raise
         return receipt, full
 
-    def locked(self, act: Callable[[], T]) -> T:
+    def locked(self, act: Callable[[], T], *, draining: bool = False) -> T:
         """Do that under the lock, as a caller; what it causes leaves after the lock is free."""
         self.check()
         core = self.core
         try:
             with core.lock:
-                if self._draining:
+                if self._draining and (self._closing or not draining):
                     raise self._refusal()  # noqa: TRY301
                 try:
                     result = act()
@@ -445,5 +445,6 @@ class Runtime:
         self.core.listeners = self._listeners
         self.core.bell = self.bell
         self.core.teller.board = self.board
+        self.asker.requests.serve(self.core)
         self.endpoint = endpoint
         return Loop(self.core, Decoder(self._tag), self._place)

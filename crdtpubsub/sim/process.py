@@ -24,6 +24,7 @@ from crdtpubsub.engine.effects import (
     PeerChanged,
     Redial,
     Release,
+    Replied,
     Send,
     Settled,
 )
@@ -39,6 +40,7 @@ from crdtpubsub.wire.codec import Assemblies, Decoder, Encoder, chunk, cluster_t
 from crdtpubsub.wire.messages import (
     Ack,
     Addressed,
+    Counted,
     Deltas,
     Echo,
     Frame,
@@ -47,6 +49,8 @@ from crdtpubsub.wire.messages import (
     Message,
     Publication,
     RelayedAck,
+    Reply,
+    Request,
     Welcome,
 )
 
@@ -100,6 +104,8 @@ class Process:
         self.full: set[str] = set()  # clients whose queues have no room
         self.settled: dict[int, dict[NodeId, tuple[Outcome, int]]] = {}  # what was asked
         self.gaps: dict[NodeId, int] = {}  # publications of others that never came
+        self.asked: list[tuple[NodeId, Request]] = []  # requests that a client of mine got
+        self.replies: list[tuple[NodeId, Reply]] = []  # that came, to whatever
         self.exits: list[Exited] = []
         self.changes: list[Changed] = []
         self.notes: list[Noted] = []
@@ -282,6 +288,9 @@ class Process:
                     touched[endpoint] = told
             case Deliver(sender, publication, receivers):
                 self._hand_over(sender, publication, receivers)
+            case Replied(sender, reply):
+                self.replies.append((sender, reply))
+                self.engine.answered(sender, reply.counter, took=1, full=0)
             case Exited():
                 self.exits.append(effect)
             case Settled(counter, node, outcome, clients):
@@ -330,7 +339,7 @@ class Process:
         for link in touched.values():
             self.drain(link)
 
-    def ask(self, message: Addressed, owners: Iterable[NodeId], wait_s: float) -> int:
+    def ask(self, message: Counted, owners: Iterable[NodeId], wait_s: float) -> int:
         """What the driver's confirmed publish does, but for its own clients; the counter."""
         now = self.clock()
         counter = self.engine.ask(message, owners, now + wait_s, now)
@@ -345,6 +354,8 @@ class Process:
         took = [client for client in clients if not (confirmed and client in self.full)]
         for client in took:
             self.delivered.append((client, publication.channel, publication.payload))
+            if isinstance(publication, Request):
+                self.asked.append((sender, publication))
         if confirmed:
             full = len(clients) - len(took)
             self.engine.answered(sender, confirmed, took=len(took), full=full)

@@ -29,6 +29,7 @@ from crdtpubsub.wire.messages import (
     Goodbye,
     Header,
     Hello,
+    Invite,
     Live,
     Message,
     Probe,
@@ -36,6 +37,8 @@ from crdtpubsub.wire.messages import (
     Publication,
     Pull,
     RelayedAck,
+    Reply,
+    Request,
     Row,
     Rows,
     Seen,
@@ -144,6 +147,13 @@ def _record(message: Message) -> tuple[object, ...]:
             return Kind.TAKEN, link, seq
         case Chunk(number, size, at, data):
             return Kind.CHUNK, number, size, at, data
+        case Request(counter, scope, channel, client, payload, headers, _, id_, within_ms):
+            to = scope, channel, client
+            return Kind.REQUEST, id_, within_ms, counter, *to, payload, headers
+        case Reply(counter, id_, payload, headers):
+            return Kind.REPLY, id_, counter, payload, headers
+        case Invite(counter, scope, channel, client, meta):
+            return Kind.INVITE, counter, scope, channel, client, meta
         case Addressed(counter, scope, channel, client, payload, headers, exclude):
             but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
             return Kind.ADDRESSED, counter, scope, channel, client, payload, headers, but

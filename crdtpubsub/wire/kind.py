@@ -34,3 +34,6 @@ class Kind(IntEnum):
     ASK = 24
     SEEN = 25
     PUBLICATION_AFTER = 26
+    REQUEST = 29
+    REPLY = 30
+    INVITE = 31

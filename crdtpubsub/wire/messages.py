@@ -16,6 +16,16 @@ from crdtpubsub.crdt.intervals import Runs
 from crdtpubsub.crdt.token import Writes
 from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
+from crdtpubsub.wire.asked import (
+    REFUSALS,
+    Addressed,
+    Answers,
+    Counted,
+    Invite,
+    Reply,
+    Request,
+    Terms,
+)
 
 __all__ = [
     "ANYBODY",
@@ -26,6 +36,7 @@ __all__ = [
     "Answers",
     "Ask",
     "Chunk",
+    "Counted",
     "Deltas",
     "Echo",
     "Fact",
@@ -34,6 +45,7 @@ __all__ = [
     "Goodbye",
     "Header",
     "Hello",
+    "Invite",
     "Live",
     "Message",
     "Opinion",
@@ -42,6 +54,8 @@ __all__ = [
     "Publication",
     "Pull",
     "RelayedAck",
+    "Reply",
+    "Request",
     "Row",
     "Rows",
     "Seen",
@@ -295,56 +309,6 @@ class Publication:
     after: tuple[Delta, ...] = ()  # what its receiver must know first, in one record with it
 
 
-@light
-class Addressed:
-    """A publication that asks for an answer, or one to a single client, or both.
-
-    Only in a frame with `Terms` may `counter` be other than 0.
-    """
-
-    counter: int  # of all such publications of its sender; 0: no answer is asked for
-    scope: str
-    channel: str  # '' if it goes to a client whatever it is a member of
-    client: str  # '' for every member of the channel
-    payload: bytes
-    headers: dict[str, str] = field(default_factory=dict)
-    exclude: tuple[NodeId, str] | None = None
-
-
-@light
-class Terms:
-    """On which terms the `Addressed` of this frame are said.
-
-    Attributes:
-        table: the id of the answer table I ask of; under another id nothing is delivered.
-        lowest: the lowest counter I still want an answer to: forget the answers below it.
-        stamp: not 0: say again what you have answered, with this stamp, after what came before.
-    """
-
-    table: int
-    lowest: int
-    stamp: int = 0
-
-
-REFUSALS: Final = 1 << 32
-"""In an answer: less says how many clients took it; this and more, why none did."""
-
-
-@light
-class Answers:
-    """What became of what you asked.
-
-    Attributes:
-        table: my answer table for you; another id than before: I have forgotten the old one.
-        stamp: that of the `Terms` this replies to, 0 if to none. A reply lists all I remember.
-        runs: `(first, count, answer)`: that many counters from `first` on have that answer.
-    """
-
-    table: int
-    stamp: int
-    runs: tuple[tuple[int, int, int], ...]
-
-
 # ---------------------------------------------------------------- on the way
 
 
@@ -384,6 +348,9 @@ Message = (
     | Publication
     | Chunk
     | Addressed
+    | Request
+    | Reply
+    | Invite
     | Terms
     | Answers
 )

@@ -6,13 +6,14 @@ bounded by its length, at most 70 bytes of objects for one byte of `{}`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import msgpack  # type: ignore[import-untyped,unused-ignore]
 
-from crdtpubsub.errors import PayloadError
+from crdtpubsub.errors import ConfigError, PayloadError
 
-__all__ = ["PayloadPacker", "pack", "unpack"]
+__all__ = ["PayloadPacker", "check_headers", "pack", "unpack"]
 
 _CLAIMED_BYTES_MAX: Final = 64 * 1024 * 1024
 _NESTED_MAX: Final = 1024  # msgpack's stack; no more arrays can be open at a time
@@ -137,3 +138,16 @@ def _unpack_carefully(payload: bytes) -> object:
     if unpacker.tell() != size:
         raise PayloadError("the payload has bytes beyond its end")
     return whole
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """A copy of `headers`, if they may travel."""
+    said = dict(headers)
+    parts: list[object] = [*said, *said.values()]  # unchecked callers exist
+    try:
+        sizes = [len(p.encode()) for p in parts if isinstance(p, str)]
+    except UnicodeEncodeError:
+        raise ConfigError("headers: a lone surrogate, which UTF-8 cannot carry") from None
+    if len(sizes) != len(parts) or len(said) > 64 or max(sizes, default=0) > 4096:
+        raise ConfigError("headers: at most 64, str to str, each at most 4096 bytes")
+    return said

@@ -14,10 +14,9 @@ from crdtpubsub.crdt.delta import PLAIN, Delta, Extra
 from crdtpubsub.crdt.intervals import pairs
 from crdtpubsub.crdt.token import TOKEN_NUMBERS_MAX, numbers
 from crdtpubsub.names import NAME_BYTES_MAX, is_name
-from crdtpubsub.wire import fields
+from crdtpubsub.wire import fields, read_asked
 from crdtpubsub.wire.kind import Kind
 from crdtpubsub.wire.limits import (
-    ANSWERS_MAX,
     ENDPOINT_BYTES_MAX,
     META_BYTES_MAX,
     RECORD_BYTES_MAX,
@@ -29,7 +28,6 @@ from crdtpubsub.wire.messages import (
     Accuse,
     Ack,
     Addressed,
-    Answers,
     Ask,
     Chunk,
     Deltas,
@@ -38,6 +36,7 @@ from crdtpubsub.wire.messages import (
     Facts,
     Goodbye,
     Hello,
+    Invite,
     Live,
     Message,
     Opinion,
@@ -46,11 +45,11 @@ from crdtpubsub.wire.messages import (
     Publication,
     Pull,
     RelayedAck,
+    Request,
     Rows,
     Seen,
     Sums,
     Taken,
-    Terms,
     Welcome,
 )
 from crdtpubsub.wire.parts import read_row, read_writes
@@ -132,26 +131,11 @@ class _Reader:
         scope = self._name("scope", scope)
         return Addressed(number, scope, channel, client, payload, headers, exclude)
 
-    def terms(self, record: tuple[Any, ...]) -> Terms:
-        _, table, lowest, stamp = record
-        return Terms(
-            fields.number("table", table, U64_MAX),
-            fields.number("counter", lowest, U64_MAX),
-            fields.number("stamp", stamp, U64_MAX),
-        )
+    def request(self, record: tuple[Any, ...]) -> Request:
+        return read_asked.request(record, self.addressed)
 
-    def answers(self, record: tuple[Any, ...]) -> Answers:
-        _, table, stamp, packed_runs = record
-        flat = fields.u64s(packed_runs)
-        if len(flat) % 3:
-            refuse("answers do not come in threes")
-        if sum(flat[1::3]) > ANSWERS_MAX:
-            refuse(f"more than {ANSWERS_MAX} answers")
-        return Answers(
-            fields.number("table", table, U64_MAX),
-            fields.number("stamp", stamp, U64_MAX),
-            tuple(zip(flat[0::3], flat[1::3], flat[2::3], strict=True)),
-        )
+    def invite(self, record: tuple[Any, ...]) -> Invite:
+        return read_asked.invite(record, self._name)
 
     def deltas(self, record: tuple[Any, ...]) -> Deltas:
         _, scope, deltas, answers, more = record
@@ -426,7 +410,10 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.TAKEN): (3, _Reader.taken),
     int(Kind.CHUNK): (5, _Reader.chunk),
     int(Kind.ADDRESSED): (8, _Reader.addressed),
-    int(Kind.TERMS): (4, _Reader.terms),
-    int(Kind.ANSWERS): (4, _Reader.answers),
+    int(Kind.REQUEST): (9, _Reader.request),
+    int(Kind.REPLY): (5, lambda _reader, record: read_asked.reply(record)),
+    int(Kind.INVITE): (6, _Reader.invite),
+    int(Kind.TERMS): (4, lambda _reader, record: read_asked.terms(record)),
+    int(Kind.ANSWERS): (4, lambda _reader, record: read_asked.answers(record)),
 }
 """Kind -> arity and method. Keyed by plain ints: an `IntEnum` takes twice as long to find."""

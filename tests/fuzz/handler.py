@@ -124,6 +124,8 @@ class Victim:
                     self.links[endpoint].release(link, seq, self.now)
             case ef.Deliver(sender, msg.Addressed() as asked, clients) if asked.counter:
                 self.engine.answered(sender, asked.counter, took=len(clients), full=0)
+            case ef.Replied(sender, reply):
+                self.engine.answered(sender, reply.counter, took=reply.id % 2, full=0)
             case ef.Exited(scope, channel, client, _):
                 key = (scope, channel, client)
                 assert key in self.joined, f"an Exit of {key}, which is no member"

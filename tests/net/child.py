@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from crdtpubsub import Client, Config, CrdtPubSubError, Exit, Member, Message, Node, NodeId
+from crdtpubsub import Address, Client, Config, CrdtPubSubError, Exit, Member, Message, Node, NodeId
 from tests.net.churn import Step, steps
 
 BATCH = 25
@@ -151,6 +151,43 @@ class Child:
             for outcome in receipt.owners.values():
                 outcomes[outcome] = outcomes.get(outcome, 0) + 1
         return {"outcomes": outcomes, "longest_s": longest_s}
+
+    # ---------------------------------------------------------------- asking
+
+    async def work(self, channel: str, client: str) -> None:
+        """A member that answers each request with what it was asked, and its own id."""
+        self.clients[client] = worker = self.node.client(client)
+
+        async def answer() -> None:
+            async for item in worker:
+                if isinstance(item, Message) and item.wants_reply:
+                    await item.reply([item.data, client])
+
+        self.readers.append(asyncio.create_task(answer()))
+        await worker.join(channel)
+
+    async def request(self, channel: str, data: object, timeout: float) -> list[object]:
+        answer = await self.node.request(channel, data, timeout=timeout)
+        return [answer.data, answer.sender]
+
+    async def invite(self, channel: str, client: str, owner: str) -> None:
+        await self.node.join(channel, Member("", client, NodeId(owner)))
+
+    async def calls_back(self, channel: str, client: str) -> None:
+        """A member that sends to each address that is published."""
+        self.clients[client] = caller = self.node.client(client)
+
+        async def call() -> None:
+            async for item in caller:
+                if isinstance(item, Message):
+                    to = Address.parse(str(item.data))
+                    await self.node.send(to, f"called back by {client}", confirm=20.0)
+
+        self.readers.append(asyncio.create_task(call()))
+        await caller.join(channel)
+
+    async def publish_address(self, channel: str, client: str) -> None:
+        await self.node.publish(channel, str(self.client(client).address))
 
     async def stall(self, seconds: float, burn: bool) -> int:
         """Block this event loop; with `burn` by computing in Python. How often it went round."""
