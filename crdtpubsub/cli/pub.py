@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from crdtpubsub import ConfigError, Node, Receipt
 from crdtpubsub.cli import stdin
 from crdtpubsub.cli.joining import add_verb, found, joined, patience_s
 from crdtpubsub.cli.output import objects, told
+from crdtpubsub.cli.payload import add_data, payload, said
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -29,23 +29,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "1: there was nobody within --timeout, or one of their nodes did not take it.",
     )  # fmt: skip
     parser.add_argument("channel", metavar="CHANNEL")
-    parser.add_argument("data", metavar="DATA", nargs="?", help="- or nothing: read stdin")
-    parser.add_argument("--parse", action="store_true", help="DATA is JSON, and travels as data")
+    add_data(parser)
     parser.add_argument(
         "--lines", action="store_true",
         help="each line of stdin is a message, in order: sent at once, acknowledged at the end",
     )  # fmt: skip
-    parser.add_argument("--header", action="append", default=[], metavar="KEY=VALUE", type=_header)
 
 
 async def _run(args: argparse.Namespace) -> int:
-    from_stdin = args.data in (None, "-")
-    if args.lines and not from_stdin:
+    if args.lines and args.data not in (None, "-"):
         raise ConfigError("--lines reads stdin; leave DATA out")
-    data: object = None
-    if not args.lines:
-        read = await stdin.whole() if from_stdin else args.data
-        data = _payload(read, parse=args.parse)
+    data = None if args.lines else await said(args)
     async with joined(args, "pub") as node:
         left_s = await found(node, args)
         if not node.count(args.channel):
@@ -65,24 +59,24 @@ async def _run(args: argparse.Namespace) -> int:
 
 async def _lines(node: Node, args: argparse.Namespace) -> int:
     """In order, over links that keep it; `drain` tells whether all arrived."""
-    said = refused = 0
+    sent = refused = 0
     try:
         async for line in stdin.lines():
-            data = _payload(line, parse=args.parse)
+            data = payload(line, parse=args.parse)
             receipt = await node.publish(args.channel, data, headers=dict(args.header))
-            said += 1
+            sent += 1
             refused += any(outcome.refused for outcome in receipt.owners.values())
             refused += not receipt.owners
-            if said % SHOW_EVERY == 0 and sys.stderr.isatty():
-                print(f"\r{said:,} published", end="", file=sys.stderr, flush=True)
+            if sent % SHOW_EVERY == 0 and sys.stderr.isatty():
+                print(f"\r{sent:,} published", end="", file=sys.stderr, flush=True)
     finally:
-        if said >= SHOW_EVERY and sys.stderr.isatty():
-            print(f"\r{said:,} published", file=sys.stderr)
+        if sent >= SHOW_EVERY and sys.stderr.isatty():
+            print(f"\r{sent:,} published", file=sys.stderr)
     await node.drain(timeout=patience_s(args))
     if args.json:
-        objects({"channel": args.channel, "published": said, "refused": refused})
+        objects({"channel": args.channel, "published": sent, "refused": refused})
     else:
-        print(f"published {said} to {args.channel}, {refused} refused by an owner")
+        print(f"published {sent} to {args.channel}, {refused} refused by an owner")
     return 1 if refused else 0
 
 
@@ -98,28 +92,3 @@ def _report(node: Node, args: argparse.Namespace, receipt: Receipt) -> int:
     for life, outcome in sorted(failed.items()):
         told(f"pub: node {names.get(life, life[:8])}: {outcome}")
     return 1 if failed or not receipt.members else 0
-
-
-def _payload(read: str | bytes, *, parse: bool) -> object:
-    """Text where it is text, bytes where it is not."""
-    if isinstance(read, bytes):
-        try:
-            read = read.decode()
-        except UnicodeDecodeError:
-            if parse:
-                raise ConfigError("--parse: this is no JSON, it is not even UTF-8") from None
-            return read
-    if not parse:
-        return read
-    try:
-        parsed: object = json.loads(read)
-    except ValueError as error:
-        raise ConfigError(f"--parse: this is no JSON: {error}") from None
-    return parsed
-
-
-def _header(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise argparse.ArgumentTypeError(f"{text!r}: write KEY=VALUE")
-    return key, value

@@ -6,8 +6,8 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from crdtpubsub import Client, Exit, Message, PayloadError
-from crdtpubsub.cli.joining import add_verb, joined
+from crdtpubsub import Client, Exit, Message, PayloadError, QueueFullError
+from crdtpubsub.cli.joining import add_verb, joined, patience_s
 from crdtpubsub.cli.output import objects, shown, told
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     parser.add_argument("channels", metavar="CHANNEL", nargs="+")
     parser.add_argument("--id", help="of the member; unique on this node")
+    answers = parser.add_mutually_exclusive_group()
+    answers.add_argument("--reply", metavar="TEXT", help="answer each request with TEXT")
+    answers.add_argument("--echo", action="store_true", help="answer it with what it said")
     parser.add_argument("--count", type=_count, metavar="N", help="end after so many messages")
 
 
@@ -49,13 +52,26 @@ async def _read(client: Client, args: argparse.Namespace) -> int:
     got = 0
     async for item in client:
         _show(item, several=len(args.channels) > 1, as_json=args.json)
-        got += isinstance(item, Message)
+        if isinstance(item, Message):
+            got += 1
+            _answer(item, args)
         if args.count is not None and got >= args.count:
             await asyncio.sleep(ACKNOWLEDGED_S)  # or whoever published would be left in doubt
+            if args.echo or args.reply is not None:
+                await client.node.drain(timeout=patience_s(args))  # the last answer arrives
             return 0
         if isinstance(item, Exit) and not client.channels:
             return 1
     return 1
+
+
+def _answer(message: Message, args: argparse.Namespace) -> None:
+    if not message.wants_reply or not (args.echo or args.reply is not None):
+        return
+    try:
+        message.reply(message.data if args.echo else args.reply)
+    except (PayloadError, QueueFullError) as error:
+        told(f"sub: no answer was sent: {error}")
 
 
 def _show(item: Message | Exit, *, several: bool, as_json: bool) -> None:
@@ -71,7 +87,8 @@ def _show(item: Message | Exit, *, several: bool, as_json: bool) -> None:
         data = item.payload
     if as_json:
         record = {"channel": item.channel, "data": data, "sender": item.sender}
-        objects({**record, "headers": dict(item.headers)})
+        asks = {"wants_reply": True} if item.wants_reply else {}
+        objects({**record, "headers": dict(item.headers), **asks})
     else:
         print(f"{item.channel}: {shown(data)}" if several else shown(data), flush=True)
 

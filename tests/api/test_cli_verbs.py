@@ -58,6 +58,44 @@ def test_who_publishes_first_waits_for_a_member(world: str) -> None:
 
 
 @net
+def test_one_terminal_asks_and_the_other_answers(world: str) -> None:
+    with running(world, "sub", "room", "--id", "ann", "--reply", "42", "--json") as sub:
+        ready(sub)
+        said = run(world, "request", "room", "how many?", "--timeout", "20")
+        assert (said.returncode, said.stdout, said.stderr) == (0, "42\n", "")
+        asked = sub.record()
+        assert (asked["data"], asked["wants_reply"]) == ("how many?", True)
+        (answer,) = records(run(world, "request", "room", "-", "--json", stdin=b"again"))
+        assert (answer["channel"], answer["data"], answer["headers"]) == ("room", "42", {})
+        assert answer["name"].startswith("cli-sub-")
+        assert sub.record()["data"] == "again"
+        run(world, "pub", "room", "no question")
+        assert "wants_reply" not in sub.record()
+        assert sub.end()[0] == 130
+
+
+@net
+def test_an_echo_and_nobody_who_answers(world: str) -> None:
+    with running(world, "sub", "room", "--count", "1", "--echo", "--json") as sub:
+        ready(sub)
+        said = run(world, "request", "room", '{"a": [1]}', "--parse", "--json", "--timeout", "20")
+        assert [answer["data"] for answer in records(said)] == [{"a": [1]}]
+        assert sub.record()["data"] == {"a": [1]}
+        assert sub.process.wait(timeout=30) == 0
+    with running(world, "sub", "room", "--id", "ann") as sub:
+        ready(sub)
+        silent = run(world, "request", "room", "well?", "--timeout", "2")
+        assert (silent.returncode, silent.stdout) == (1, "")
+        assert "from 'ann' on node" in silent.stderr
+        nobody = run(world, "request", "hall", "well?")
+        assert (nobody.returncode, nobody.stdout) == (1, "")
+        assert "'hall' has no member" in nobody.stderr
+        wrong = run(world, "request", "room", "{", "--parse")
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert run(world, "sub", "room", "--echo", "--reply", "x").returncode == 2
+
+
+@net
 def test_everything_as_objects(world: str) -> None:
     with running(world, "sub", "room", "hall", "--id", "ann", "--json", "--name", "one") as sub:
         ready(sub)
