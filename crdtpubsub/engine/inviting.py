@@ -40,7 +40,8 @@ class Inviting:
         cluster.peers[sender].allowance.spend(INVITE_COST)
         members = state.members
         if members.size(members.me) >= replication.config.owner_members_max:
-            cluster.count("invites_full")
+            about = f"{sender} would have {invite.client!r} join {invite.channel!r}"
+            cluster.noted("invites_full", about, whom=sender)
             return 0, 1
         join = ev.Join(invite.scope, invite.channel, invite.client, meta=invite.meta)
         replication.join(join, now)

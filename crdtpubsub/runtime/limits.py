@@ -28,6 +28,8 @@ LIMITS: Final[Mapping[str, str]] = {
     "find out why it reads so slowly",
     "frames_malformed": "frames came that are none; somebody else speaks to this port, or a "
     "version that differs",
+    "invites_full": "a node would have a client of this one join, which has as many members as one "
+    "may, and was refused; raise Config.owner_members_max",
     "outboxes_full": "all outboxes together hold as much as they may, and the one to a node got "
     "nothing more; publish less, or raise Config.outboxes_bytes_max",
     "over_budget": "a node asks for more than one may in a second, and asks again; "
@@ -37,6 +39,8 @@ LIMITS: Final[Mapping[str, str]] = {
     "peers_full": "a node is not admitted: as many are held as may be; raise Config.peers_max",
     "peers_replaced": "a node that is down was forgotten early, to make room for another; "
     "raise Config.peers_max",
+    "requests_full": "this node has as many requests open as it may, and one more was refused; "
+    "wait for answers, or ask less",
     "strangers_refused": "more strangers say HELLO than are dialled; raise Config.candidates_max "
     "if your cluster starts that many nodes at once",
     "transport_connections_shut": "connections to this node were shut, since no file descriptor "

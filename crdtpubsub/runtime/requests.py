@@ -137,6 +137,7 @@ class Requests:
         core = self._core
         if len(self._open) >= REQUESTS_MAX:
             core.counters["requests_full"] += 1
+            core.limit("requests_full", "", 1)
             raise QueueFullError(
                 f"{REQUESTS_MAX} requests of this node are open; nothing was sent: wait for some"
             )

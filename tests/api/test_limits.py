@@ -14,11 +14,12 @@ import pytest
 import zmq
 
 import crdtpubsub
-from crdtpubsub import LIMITS, Config, LimitReached, Node, NodeId
+from crdtpubsub import LIMITS, Config, LimitReached, Node, NodeId, QueueFullError
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.allowance import BURST
 from crdtpubsub.engine.outbox import URGENT_MAX
 from crdtpubsub.names import DEFAULT_SCOPE
+from crdtpubsub.runtime import requests
 from crdtpubsub.transport import door
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire import messages as msg
@@ -159,6 +160,27 @@ async def over_budget(here: Node, there: Node) -> str:
         allowance.spend(10 * BURST)
     hears(here, there.id, msg.Pull(DEFAULT_SCOPE, here.id, (1, 2), 1))
     return there.id
+
+
+async def invites_full(here: Node, there: Node) -> str:
+    ann = here.client("ann")
+    for room in ("one", "two"):
+        await ann.join(room, wait="all", timeout=WAIT_S)
+    with pytest.raises(QueueFullError):
+        await there.join("three", there.members("one")[0])
+    return there.id
+
+
+async def requests_full(here: Node, _there: Node) -> str:
+    await here.client("ann").join("room")
+    none = pytest.MonkeyPatch()
+    none.setattr(requests, "REQUESTS_MAX", 0)
+    try:
+        with pytest.raises(QueueFullError):
+            await here.request("room", 1, timeout=WAIT_S)
+    finally:
+        none.undo()
+    return ""
 
 
 async def owner_full(here: Node, there: Node) -> str:
