@@ -77,11 +77,12 @@ class Client:
         channel: str,
         *,
         meta: object = None,
+        queue: str | None = None,
         wait: Literal["all"] | int | None = None,
         timeout: float | None = None,
     ) -> None:
         """Become a member of `channel`; see `Node.join`."""
-        await self._home.join(channel, self, meta=meta, wait=wait, timeout=timeout)
+        await self._home.join(channel, self, meta=meta, queue=queue, wait=wait, timeout=timeout)
 
     async def leave(self, channel: str) -> bool:
         """Stop being a member of `channel`, without an `Exit`; whether it was one."""
@@ -151,13 +152,16 @@ class Subscription:
     `messages = await node.subscribe("room")` joins now and leaves closing to you.
     """
 
-    def __init__(self, client: Client, channels: tuple[str, ...], meta: object) -> None:
+    def __init__(
+        self, client: Client, channels: tuple[str, ...], meta: object, queue: str | None
+    ) -> None:
         """Use `Node.subscribe` instead."""
         self.client = client
         self.exits: list[Exit] = []
         """The memberships that others ended so far."""
         self._channels = channels
         self._meta = meta
+        self._queue = queue
         self._joined = False
 
     async def _join(self) -> Self:
@@ -165,7 +169,7 @@ class Subscription:
             self._joined = True
             try:
                 for channel in self._channels:
-                    await self.client.join(channel, meta=self._meta)
+                    await self.client.join(channel, meta=self._meta, queue=self._queue)
             except BaseException:  # bad metadata, say: its id is free again, and it is nowhere
                 await self.close()
                 raise

@@ -10,7 +10,7 @@ from crdtpubsub.arguments import check_queue
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError
-from crdtpubsub.names import check_channel, check_client
+from crdtpubsub.names import check_channel, check_client, check_group
 from crdtpubsub.requesting import Requester
 from crdtpubsub.runtime import MAX_PENDING_BYTES, Mailbox, Overflow
 from crdtpubsub.views import Member
@@ -58,13 +58,15 @@ class Overlay(Requester):
         client: Client | Member,
         *,
         meta: object = None,
+        queue: str | None = None,
         wait: Literal["all"] | int | None = None,
         timeout: float | None = None,
     ) -> None:
         """Make a client a member of `channel`: one of this node, or of another.
 
         Visible here when this returns, and on the others about a millisecond later. Joining
-        where it is a member already changes the metadata, if `meta` is given, and nothing else.
+        where it is a member already changes the metadata, if `meta` is given, and its group, if
+        `queue` is, and nothing else.
 
         Another node's client is named by a `Member` of any channel. Its owner is asked, has it
         join as if it had done so itself, and answers: about a round trip.
@@ -73,6 +75,8 @@ class Overlay(Requester):
             channel: 1 to 255 bytes of UTF-8 without control characters.
             client: from `Node.client`, of this node; or one of `members()`.
             meta: anything msgpack packs, up to 4 KiB packed; shown by `Member.meta`.
+            queue: a queue group, named like a channel: of all members of one group, on all nodes,
+                one gets each message, each as many as the next. To leave it, leave the channel.
             wait: "all": return when every live peer lists it, about a round trip later; a
                 number: when so many do. None: at once.
             timeout: seconds to wait for them; None waits for ever. The owner of a `Member` has
@@ -94,7 +98,8 @@ class Overlay(Requester):
         packed = None if meta is None else self._packed_meta(meta)
         if wait is not None and wait != "all" and (type(wait) is not int or wait < 1):
             raise ConfigError(f"wait={wait!r}: say 'all', or how many peers shall know")
-        event = ev.Join(self._scope, check_channel(channel), client.id, meta=packed)
+        group = "" if queue is None else check_group(queue)
+        event = ev.Join(self._scope, check_channel(channel), client.id, group, packed)
         runtime, owner = self._runtime, self._runtime.id
         if isinstance(client, Client):
             runtime.write(event, client._mailbox)  # noqa: SLF001
@@ -102,7 +107,7 @@ class Overlay(Requester):
             runtime.asker.requests.join_mine(event)
         else:
             owner = client.node
-            timeout = await self._invite(channel, client, packed, timeout)
+            timeout = await self._invite(channel, client, packed, group, timeout)
         if wait is not None:
             with runtime.core.lock:
                 knowing = runtime.core.engine.knowing
@@ -200,6 +205,7 @@ class Overlay(Requester):
         *channels: str,
         id: str | None = None,
         meta: object = None,
+        queue: str | None = None,
         max_pending: int = 1024,
         max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow = "drop_oldest",
@@ -213,10 +219,12 @@ class Overlay(Requester):
             raise ConfigError("subscribe to at least one channel")
         for channel in channels:
             check_channel(channel)
+        if queue is not None:
+            check_group(queue)
         client = self.client(
             id, max_pending=max_pending, max_pending_bytes=max_pending_bytes, overflow=overflow
         )
-        return Subscription(client, channels, meta)
+        return Subscription(client, channels, meta, queue)
 
     # ---------------------------------------------------------------- inside
 

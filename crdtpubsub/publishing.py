@@ -168,7 +168,7 @@ class Publisher:
             waker=settled.waker,
             done=settled.done,
         )
-        if ticket.waiting:
+        if ticket.open:
             await settled.wait()
         return ticket.receipt()
 

@@ -77,11 +77,12 @@ class SyncClient:
         channel: str,
         *,
         meta: object = None,
+        queue: str | None = None,
         wait: Literal["all"] | int | None = None,
         timeout: float | None = None,
     ) -> None:
         """As `Client.join`, blocking."""
-        run(self._client.join(channel, meta=meta, wait=wait, timeout=timeout))
+        run(self._client.join(channel, meta=meta, queue=queue, wait=wait, timeout=timeout))
 
     def leave(self, channel: str) -> bool:
         """As `Client.leave`, blocking."""

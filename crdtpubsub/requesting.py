@@ -162,7 +162,12 @@ class Requester(Knower):
     # ---------------------------------------------------------------- another node's client
 
     async def _invite(
-        self, channel: str, member: Member, meta: bytes | None, timeout: float | None
+        self,
+        channel: str,
+        member: Member,
+        meta: bytes | None,
+        group: str,
+        timeout: float | None,
     ) -> float | None:
         """Have the client of `member` join, and wait until this node sees it; the time left."""
         wait_s = _INVITE_S if timeout is None else timeout
@@ -173,7 +178,7 @@ class Requester(Knower):
         asked = Asked(member.node, channel, settled.waker, settled.done)
         requests = self._runtime.asker.requests
         try:
-            requests.invite(asked, target, meta, wait_s)
+            requests.invite(asked, target, meta, group, wait_s)
             if asked.outcome is None:
                 await settled.wait(wait_s)
         finally:

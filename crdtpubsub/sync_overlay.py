@@ -50,11 +50,15 @@ class SyncOverlay:
         client: SyncClient | Member,
         *,
         meta: object = None,
+        queue: str | None = None,
         wait: Literal["all"] | int | None = None,
         timeout: float | None = None,
     ) -> None:
         """As `Node.join`, blocking."""
-        run(self._overlay.join(channel, _plain(client), meta=meta, wait=wait, timeout=timeout))
+        joining = self._overlay.join(
+            channel, _plain(client), meta=meta, queue=queue, wait=wait, timeout=timeout
+        )
+        run(joining)
 
     def leave(self, channel: str, member: SyncClient | Member) -> bool:
         """As `Node.leave`, blocking."""
@@ -101,6 +105,7 @@ class SyncOverlay:
         *channels: str,
         id: str | None = None,
         meta: object = None,
+        queue: str | None = None,
         max_pending: int = 1024,
         max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow = "drop_oldest",
@@ -110,6 +115,7 @@ class SyncOverlay:
             *channels,
             id=id,
             meta=meta,
+            queue=queue,
             max_pending=max_pending,
             max_pending_bytes=max_pending_bytes,
             overflow=overflow,

@@ -30,6 +30,7 @@ class Member:
         down: its node cannot be reached, as far as this node knows: `Node.members` does not list
             it, `include_down=True` does, and it is back with its node. Who *left* is in neither.
             Two members that differ in this alone are equal.
+        group: the queue group it joined with; '' if none, and it gets every message.
     """
 
     channel: str
@@ -37,6 +38,7 @@ class Member:
     node: NodeId
     packed_meta: bytes = field(default=b"", repr=False)
     down: bool = field(default=False, compare=False)
+    group: str = ""
 
     @property
     def meta(self) -> object:
@@ -147,13 +149,12 @@ class Views:
 
     def _build(self, channel: str, *, include_down: bool) -> tuple[Member, ...]:
         engine = self._runtime.core.engine
-        extra = engine.set_of(self._scope).extra
-        return tuple(
-            Member(channel, client, owner, extra(owner, birth)[2], not engine.listed(owner))
-            for owner, client, birth in engine.members(
-                self._scope, channel, include_down=include_down
-            )
-        )
+        extra_of = engine.set_of(self._scope).extra
+        found: list[Member] = []
+        for owner, client, birth in engine.members(self._scope, channel, include_down=include_down):
+            _, group, meta = extra_of(owner, birth)
+            found.append(Member(channel, client, owner, meta, not engine.listed(owner), group))
+        return tuple(found)
 
     def count(self, channel: str) -> int:
         """How many are listed."""

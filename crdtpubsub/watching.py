@@ -156,7 +156,7 @@ class WatchReader:
             rows = rows.of(feed.channel)
         for number, (channel, client, _, extra) in enumerate(rows, 1):
             if feed.wants(channel):
-                members.append(Member(channel, client, owner, extra[2], down))
+                members.append(Member(channel, client, owner, extra[2], down, extra[1]))
             if number % _SLICE == 0:
                 yield
 

@@ -198,6 +198,18 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         st.binary(max_size=60),
         st.dictionaries(texts, texts, max_size=3),
         st.none() | st.tuples(lives, names),
+    )
+    | st.builds(
+        Addressed,
+        u64s,
+        names,
+        names,
+        names,
+        st.binary(max_size=60),
+        st.dictionaries(texts, texts, max_size=3),
+        st.none() | st.tuples(lives, names),
+        names,
+        st.lists(deltas(), max_size=2).map(tuple),
     ),
     Request: st.builds(
         Request,
@@ -208,8 +220,8 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         st.binary(max_size=60),
         st.dictionaries(texts, texts, max_size=3),
         st.none(),
-        rising,
-        u32s,
+        id=rising,
+        within_ms=u32s,
     ),
     Reply: st.builds(
         Reply,
@@ -225,6 +237,7 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         names,
         names,
         st.none() | st.binary(max_size=60),
+        st.just("") | names,
     ),
     Terms: st.builds(Terms, u64s, u64s, u64s),
     Answers: st.builds(

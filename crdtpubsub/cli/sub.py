@@ -29,6 +29,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     parser.add_argument("channels", metavar="CHANNEL", nargs="+")
     parser.add_argument("--id", help="of the member; unique on this node")
+    parser.add_argument(
+        "--queue", metavar="GROUP", help="share the messages: of a queue group one member gets each"
+    )
     answers = parser.add_mutually_exclusive_group()
     answers.add_argument("--reply", metavar="TEXT", help="answer each request with TEXT")
     answers.add_argument("--echo", action="store_true", help="answer it with what it said")
@@ -39,7 +42,7 @@ async def _run(args: argparse.Namespace) -> int:
     async with joined(args, "sub") as node:
         client = node.client(args.id)
         for channel in args.channels:
-            await client.join(channel)
+            await client.join(channel, queue=args.queue)
         told(f"sub: {client.id} is in {', '.join(args.channels)}, on {node.endpoint}")
         try:
             async with asyncio.timeout(args.timeout):

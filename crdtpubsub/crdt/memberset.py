@@ -24,7 +24,7 @@ from crdtpubsub.crdt.intervals import (
     top,
     union,
 )
-from crdtpubsub.crdt.owner import NO_CLIENTS, Clients, Owner, Roll
+from crdtpubsub.crdt.owner import NO_CLIENTS, NO_GROUPS, Clients, Owner, Roll
 from crdtpubsub.names import DECLARATION, NodeId
 
 __all__ = ["RUNS_MAX", "Claimed", "MemberSet", "Owner"]
@@ -63,9 +63,8 @@ class MemberSet:
         # channel -> owner -> that owner's own `channels[channel]`, the same object.
         self._by_channel: dict[str, dict[NodeId, Clients]] = {}
         self._next = first_birth
-        mine = self.hold(me)
-        if first_birth > 1:  # what a closed scope of the same life had minted is over
-            mine.seen = (1, first_birth)
+        # What a closed scope of the same life had minted is over.
+        self.hold(me).seen = (1, first_birth) if first_birth > 1 else EMPTY
 
     # ---------------------------------------------------------------- what it holds
 
@@ -84,10 +83,7 @@ class MemberSet:
 
     def hold(self, owner: NodeId) -> Owner:
         """Admit a life: only what is held is ever stored. Idempotent."""
-        held = self._owners.get(owner)
-        if held is None:
-            held = self._owners[owner] = Owner(owner)
-        return held
+        return self._owners.get(owner) or self._owners.setdefault(owner, Owner(owner))
 
     def detach(self, owner: NodeId) -> Owner | None:
         """Forget a life at once, as if never met; `sweep` what is returned, in slices.
@@ -158,6 +154,11 @@ class MemberSet:
         """Client id -> birth of one owner in one channel. A live view."""
         held = self._owners.get(owner)
         return NO_CLIENTS if held is None else held.channels.get(channel, NO_CLIENTS)
+
+    def grouped(self, owner: NodeId, channel: str) -> Mapping[str, str]:
+        """Client id -> queue group, of the clients in one. A live view."""
+        held = self._owners.get(owner)
+        return NO_GROUPS if held is None else held.grouped.get(channel, NO_GROUPS)
 
     def channels_of(self, owner: NodeId) -> Iterable[str]:
         """The channels `owner` is in or has declared. A live view."""
@@ -372,7 +373,7 @@ class MemberSet:
         # The extra first: an entry caught between the two without it would stay wrong for ever
         # (version 0 either way: no sum differs). An extra without its entry is swept up.
         if extra != PLAIN:
-            held.extras[birth] = extra
+            held.put_extra(channel, client, birth, extra)
         clients[client] = birth
         held.births.put(birth, (channel, client), extra[0])
         if client != DECLARATION:
@@ -383,7 +384,7 @@ class MemberSet:
     ) -> None:
         change.touched = True
         held.births.reversion(birth, held.extras.get(birth, PLAIN)[0], extra[0])
-        held.extras[birth] = extra
+        held.put_extra(channel, client, birth, extra)
         if client != DECLARATION:
             change.updated.append((channel, client, birth, extra))
 
@@ -405,7 +406,7 @@ class MemberSet:
                     if not by_owner:
                         del self._by_channel[channel]
         # The extra last: an entry that outlived it would have fallen back to version 0.
-        held.extras.pop(birth, None)
+        held.drop_extra(channel, client, birth)
         held.births.remove(birth, extra[0])
         if client != DECLARATION:
             change.removed.append((channel, client, birth, extra))
@@ -430,9 +431,8 @@ class MemberSet:
             if not by_owner:
                 del self._by_channel[channel]
         live = from_births(b for clients in held.channels.values() for b in clients.values())
-        for birth in [b for b in held.extras if not contains(live, b)]:
-            del held.extras[birth]
-        held.births = births
+        held.extras = {b: extra for b, extra in held.extras.items() if contains(live, b)}
+        held.derive(births)
         held.seen = union(held.seen, live)
         if held.node == self.me and self._next > 1:
             held.seen = union(held.seen, (1, self._next))  # minted, never in: nobody will add it

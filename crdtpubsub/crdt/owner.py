@@ -13,13 +13,19 @@ from crdtpubsub.crdt.delta import PLAIN, Delta, Extra, Row
 from crdtpubsub.crdt.intervals import EMPTY, Runs, contains, intersection
 from crdtpubsub.names import DECLARATION, NodeId
 
-__all__ = ["NO_CLIENTS", "Clients", "Owner", "Roll"]
+__all__ = ["NO_CLIENTS", "NO_GROUPS", "Clients", "Groups", "Owner", "Roll"]
 
 Clients = dict[str, int]
 """client id -> birth. A dict of str and int is invisible to the garbage collector."""
 
 NO_CLIENTS: Final[Clients] = {}
 """Read it where a channel is not there; never write to it."""
+
+Groups = dict[str, str]
+"""client id -> queue group, of those clients that are in one."""
+
+NO_GROUPS: Final[Groups] = {}
+"""The same."""
 
 
 class Roll:
@@ -63,15 +69,42 @@ class Roll:
 class Owner:
     """What is known of one life: what it joined (live), and which of its births were seen."""
 
-    __slots__ = ("births", "channels", "extras", "node", "seen")
+    __slots__ = ("births", "channels", "extras", "grouped", "node", "seen")
 
     def __init__(self, node: NodeId) -> None:
         self.node = node
         self.seen: Runs = EMPTY
         self.channels: dict[str, Clients] = {}
         self.extras: dict[int, Extra] = {}
-        # Derived from the three above; MemberSet._rebuild can make it anew.
+        # Derived from the three above; MemberSet._rebuild can make them anew.
         self.births = Births()
+        self.grouped: dict[str, Groups] = {}  # by channel; nothing for one without queue groups
+
+    def put_extra(self, channel: str, client: str, birth: int, extra: Extra) -> None:
+        """That membership has this extra from now on."""
+        self.extras[birth] = extra
+        self._group(channel, client, extra[1])
+
+    def drop_extra(self, channel: str, client: str, birth: int) -> None:
+        """It is gone; unless a newer one of that client is there, so is its place in a group."""
+        extra = self.extras.pop(birth, PLAIN)
+        if extra[1] and client not in self.channels.get(channel, NO_CLIENTS):
+            self._group(channel, client, "")
+
+    def _group(self, channel: str, client: str, group: str) -> None:
+        if group:
+            self.grouped.setdefault(channel, {})[client] = group
+        elif (groups := self.grouped.get(channel)) is not None:
+            groups.pop(client, None)
+            if not groups:
+                del self.grouped[channel]
+
+    def derive(self, births: Births) -> None:
+        """`births` is made anew; the groups are to be."""
+        self.births, self.grouped = births, {}
+        for birth, extra in self.extras.items():
+            if extra[1] and (key := births.get(birth)) is not None:
+                self._group(*key, extra[1])
 
     def roll(self, channel: str | None = None, prefix: str = "") -> Roll:
         """Its memberships at this moment: all, or those of one channel or of a prefix."""
@@ -120,3 +153,8 @@ class Owner:
         assert fresh.sum == self.births.sum, f"sum of {self.node} differs from its recomputation"
         assert len(fresh) == len(self.births), f"count of {self.node} differs"
         assert all(self.births.get(b) for b in self.extras), "extra of something removed"
+        grouped: dict[str, Groups] = {}
+        for birth, (_, group, _) in self.extras.items():
+            if group and (key := self.births.get(birth)) is not None:
+                grouped.setdefault(key[0], {})[key[1]] = group
+        assert grouped == self.grouped, f"queue groups of {self.node} differ"

@@ -13,7 +13,7 @@ deadline        the same
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -78,8 +78,14 @@ class Asking:
         self._next = 1
         self._deadline = NEVER  # not later than any that is open
         self._poll_at = NEVER
+        self.on_settled: Callable[[Settled], bool] = lambda _settled: False  # True: tell nobody
 
     # ---------------------------------------------------------------- asking
+
+    def mint(self) -> int:
+        """A counter that nobody else gets."""
+        self._next += 1
+        return self._next - 1
 
     def _room(self, owners: tuple[NodeId, ...], size_bytes: int) -> None:
         if self._bytes and self._bytes + size_bytes > self._all_bytes_max:
@@ -105,8 +111,7 @@ class Asking:
         """
         owners = tuple(owners)
         self._room(owners, len(message.payload))
-        counter = self._next
-        self._next += 1
+        counter = self.mint()
         message = replace(message, counter=counter)
         if owners:
             self._asked[counter] = len(owners)
@@ -204,7 +209,9 @@ class Asking:
         while owner.asked and owner.asked[0] not in owner.open:
             owner.asked.popleft()
         self._cluster.count(_COUNTERS[outcome])
-        self._cluster.out.append(Settled(counter, life, outcome, clients))
+        settled = Settled(counter, life, outcome, clients)
+        if not self.on_settled(settled):
+            self._cluster.out.append(settled)
 
     def _settle_all(self, life: NodeId, said: Outcome, unsaid: Outcome) -> None:
         owner = self._owners[life]

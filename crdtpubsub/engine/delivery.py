@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from crdtpubsub.crdt.delta import Change
 from crdtpubsub.crdt.memberset import MemberSet
+from crdtpubsub.engine.groups import InGroup, Turns
 from crdtpubsub.light import light
 from crdtpubsub.names import DECLARATION, NodeId
 
@@ -19,11 +21,14 @@ class Route:
     unlinked: tuple[NodeId, ...]  # owners that are up and that no link of mine reaches
     clients: tuple[str, ...]  # my own members, sorted
     counts: tuple[tuple[NodeId, int], ...]  # members by owner that is up, sorted
+    # All of the above but for those in queue groups, who are here: all of a group, and mine.
+    groups: tuple[tuple[str, tuple[InGroup, ...]], ...] = ()
+    mine: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def members(self) -> int:
         """All of them, everywhere."""
-        return sum(count for _, count in self.counts)
+        return sum([n for _, n in self.counts]) + sum([len(group) for _, group in self.groups])
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -41,10 +46,12 @@ class Router:
         members: MemberSet,
         listed: Callable[[NodeId], bool],
         link_of: Callable[[NodeId], str | None],
+        turns: Turns,
     ) -> None:
         self._members = members
         self._listed = listed
         self._link_of = link_of
+        self.turns = turns
         self._routes: dict[str, Route] = {}
 
     def route(self, channel: str) -> Route:
@@ -68,6 +75,15 @@ class Router:
         for channel in channels:
             self._routes.pop(channel, None)
 
+    def changed(self, change: Change) -> None:
+        """Of members that came or went routes go by; of updated ones, if a queue group did."""
+        self.touched([row[0] for row in change.joined])
+        self.touched([row[0] for row in change.removed])
+        for channel, _, _, extra in change.updated:
+            route = self._routes.get(channel)
+            if route is not None and (extra[1] or route.groups):
+                del self._routes[channel]
+
     def clear(self) -> None:
         """A peer came, went, or got a link: every route may differ."""
         self._routes.clear()
@@ -77,15 +93,30 @@ class Router:
         unlinked: list[NodeId] = []
         clients: tuple[str, ...] = ()
         counts: list[tuple[NodeId, int]] = []
+        groups: dict[str, list[InGroup]] = {}
         for owner, theirs in self._members.by_owner(channel).items():
-            count = len(theirs) - (DECLARATION in theirs)
-            if not count or not self._listed(owner):
+            grouped = self._members.grouped(owner, channel)
+            count = len(theirs) - (DECLARATION in theirs) - len(grouped)
+            if not (count or grouped) or not self._listed(owner):
+                continue
+            for client, group in grouped.items():
+                groups.setdefault(group, []).append((client, owner))
+            if not count:
                 continue
             counts.append((owner, count))
             if owner == self._members.me:
-                clients = tuple(sorted(client for client in theirs if client != DECLARATION))
+                plain = theirs.keys() - grouped.keys() if grouped else theirs
+                clients = tuple(sorted(client for client in plain if client != DECLARATION))
             elif (endpoint := self._link_of(owner)) is not None:
                 links.append((owner, endpoint))
             else:
                 unlinked.append(owner)
-        return Route(tuple(sorted(links)), tuple(sorted(unlinked)), clients, tuple(sorted(counts)))
+        plain_part = tuple(sorted(links)), tuple(sorted(unlinked)), clients, tuple(sorted(counts))
+        if not groups:
+            return Route(*plain_part)
+        sorted_groups = [(group, tuple(sorted(of))) for group, of in sorted(groups.items())]
+        me = self._members.me
+        mine = [
+            (group, tuple([c for c, owner in of if owner == me])) for group, of in sorted_groups
+        ]
+        return Route(*plain_part, tuple(sorted_groups), tuple(mine))

@@ -23,6 +23,7 @@ from crdtpubsub.engine.inviting import Inviting
 from crdtpubsub.engine.knowing import Knowing
 from crdtpubsub.engine.liveness import Liveness
 from crdtpubsub.engine.peers import Peer
+from crdtpubsub.engine.picking import Picking
 from crdtpubsub.engine.relay import FullMesh, Relay
 from crdtpubsub.engine.replication import Replication
 from crdtpubsub.names import DECLARATION, DEFAULT_SCOPE, NodeId
@@ -83,6 +84,8 @@ class Engine:
         self._asking = Asking(self._cluster, *limits)
         self._answering = Answering(self._cluster, dice)
         self.inviting = Inviting(self._replication)
+        scopes, clock = self._replication.scopes, lambda: self._now
+        self.picking = Picking(self._cluster, self._asking, scopes, clock)
         self._cluster.watchers = (self._asking, self._answering)
         self._gone = False
         self._nap_max_s = self.config.suspicion_min_s(1) + IDLE_TICK_S
@@ -160,6 +163,7 @@ class Engine:
             self._replication.next_deadline(),
             self._cluster.inbound.next_due(),
             self._asking.next_deadline(),
+            self.picking.next_deadline(),
         )
 
     # ---------------------------------------------------------------- confirmed publications
@@ -184,7 +188,10 @@ class Engine:
 
     def answered(self, sender: NodeId, counter: int, *, took: int, full: int) -> None:
         """What became of a `Deliver` with a counter: `took` clients have it, `full` had no room."""
-        self._answering.answered(sender, counter, took=took, full=full)
+        if sender == self.me:
+            self.picking.answered(counter, took=took, full=full)
+        else:
+            self._answering.answered(sender, counter, took=took, full=full)
 
     # ---------------------------------------------------------------- deadlines
 
@@ -391,10 +398,7 @@ class Engine:
             case msg.Chunk():
                 self.counters["chunk_alone"] += 1  # the driver hands in what they make up
             case msg.Publication():
-                if message.after:
-                    ahead = msg.Deltas(message.scope, message.after)
-                    self._replication.gossip_in(ahead, sender, now, gap_free=False)
-                self._replication.deliver(message, sender, late=late)
+                self._replication.deliver(message, sender, now, late=late)
             case msg.Addressed() | msg.Reply() | msg.Invite():
                 self._counted(message, sender, now, late=late)
             case msg.Terms():
@@ -408,7 +412,7 @@ class Engine:
 
     def _counted(self, message: msg.Counted, sender: NodeId, now: float, *, late: bool) -> None:
         if isinstance(message, msg.Addressed) and not message.counter:
-            self._replication.deliver(message, sender, late=late)
+            self._replication.deliver(message, sender, now, late=late)
         elif not self._answering.take(message, sender):
             return
         elif isinstance(message, msg.Reply):
@@ -416,7 +420,7 @@ class Engine:
         elif isinstance(message, msg.Invite):
             took, full = self.inviting.accept(message, sender, now)
             self.answered(sender, message.counter, took=took, full=full)
-        elif not self._replication.deliver(message, sender, late=False):
+        elif not self._replication.deliver(message, sender, now, late=False):
             self.answered(sender, message.counter, took=0, full=0)
 
     def _facts(self, facts: msg.Facts, sender: NodeId, now: float) -> None:
@@ -442,4 +446,5 @@ class Engine:
         self._replication.tick(now)
         self._tell_taken(now)
         self._asking.tick(now)
+        self.picking.tick(now)
         self._answering.tick()

@@ -43,7 +43,7 @@ class Inviting:
             about = f"{sender} would have {invite.client!r} join {invite.channel!r}"
             cluster.noted("invites_full", about, whom=sender)
             return 0, 1
-        join = ev.Join(invite.scope, invite.channel, invite.client, meta=invite.meta)
-        replication.join(join, now)
+        who = invite.scope, invite.channel, invite.client
+        replication.join(ev.Join(*who, invite.group, invite.meta), now)
         cluster.count("invites_accepted")
         return 1, 0

@@ -98,8 +98,7 @@ class Replication:
 
     def update(self, event: ev.Update, now: float) -> int:
         """My member gets other metadata; 0 if it is none, and then nothing is done."""
-        members = self.scopes[event.scope].members
-        if event.client not in members.clients(self.me, event.channel):
+        if event.client not in self.scopes[event.scope].members.clients(self.me, event.channel):
             return 0
         self.join(ev.Join(event.scope, event.channel, event.client, meta=event.meta), now)
         return 1
@@ -145,8 +144,7 @@ class Replication:
         if not change.touched:
             return
         owner = change.owner
-        state.router.touched([row[0] for row in change.joined])
-        state.router.touched([row[0] for row in change.removed])
+        state.router.changed(change)
         if owner == self.me and not by_client:
             for channel, client, _, _ in change.removed:
                 self.cluster.out.append(Exited(state.scope, channel, client, Cause.OP))
@@ -350,13 +348,15 @@ class Replication:
             self.cluster.send([peer], message)
 
     def deliver(
-        self, publication: msg.Publication | msg.Addressed, sender: NodeId, *, late: bool
+        self, said: msg.Publication | msg.Addressed, sender: NodeId, now: float, *, late: bool
     ) -> bool:
         """A publication for clients of mine; False if there are none, or it comes too late."""
-        state = None if late else self.scopes.get(publication.scope)
-        clients = () if state is None else state.clients_for(publication)
+        if said.after:
+            self.gossip_in(msg.Deltas(said.scope, said.after), sender, now, gap_free=False)
+        state = None if late else self.scopes.get(said.scope)
+        clients = () if state is None else state.clients_for(said)
         if clients:
-            self.cluster.out.append(Deliver(sender, publication, clients))
+            self.cluster.out.append(Deliver(sender, said, clients))
         else:
             self.cluster.counters["publications_late" if late else "publications_nobody"] += 1
         return bool(clients)
@@ -422,7 +422,7 @@ class Replication:
 
     def fact_changed(self, peer: Peer, old: Fact, now: float) -> None:
         """Scopes it opened are pulled, those it closed are purged."""
-        del now
+        del now, old
         for _, state in sorted(self.scopes.items()):
             is_open = state.scope in peer.fact.scopes
             if is_open and not state.members.holds(peer.node):
@@ -431,7 +431,6 @@ class Replication:
                     self.say_rows(state, peer)
             elif not is_open and state.members.holds(peer.node):
                 self._purge(state, peer.node, Cause.SCOPE_CLOSED, listed=peer.up)
-        del old
 
     def purged(self, life: NodeId, cause: Cause) -> None:
         """Forget what it was in, everywhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.crdt.intervals import Runs, difference, from_births
@@ -11,8 +12,9 @@ from crdtpubsub.engine.antientropy import AntiEntropy
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.delivery import Router
 from crdtpubsub.engine.dice import Dice
+from crdtpubsub.engine.groups import Grade, Turns, in_turn
 from crdtpubsub.engine.ledger import Ledger
-from crdtpubsub.engine.peers import Peer
+from crdtpubsub.engine.peers import Peer, PeerState
 from crdtpubsub.errors import ClosedError, ConfigError
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.limits import SCOPES_MAX
@@ -23,6 +25,17 @@ __all__ = ["OpenScopes", "ScopeState"]
 SKIP_INTERVAL_S = 1.0
 
 
+def _grade_of(cluster: Cluster, owner: NodeId) -> Grade:
+    """As far as links tell."""
+    if owner == cluster.me.node:
+        return Grade.GOOD
+    peer = cluster.peers.get(owner)
+    if peer is None or not peer.linked:
+        return Grade.UNLINKED
+    doubtful = peer.lagging or peer.state is not PeerState.ALIVE
+    return Grade.DOUBTFUL if doubtful else Grade.GOOD
+
+
 class ScopeState:
     """An overlay this node takes part in."""
 
@@ -30,7 +43,8 @@ class ScopeState:
         self.scope = scope
         self.members = members
         self.gossip = AntiEntropy(scope, members, cluster.config, dice, cluster.count)
-        self.router = Router(members, cluster.listed, cluster.link_of)
+        turns = Turns(dice, partial(_grade_of, cluster))
+        self.router = Router(members, cluster.listed, cluster.link_of, turns)
         self.ledger = Ledger()
         self.flush_at = float("-inf")
         self._cluster = cluster
@@ -65,8 +79,13 @@ class ScopeState:
         return bool(difference(delta.runs, members.seen(owner)))  # else updates and removals
 
     def clients_for(self, publication: Publication | Addressed) -> tuple[str, ...]:
-        """My clients that it is for."""
+        """My clients that it is for; of a queue group one, in the order to try them."""
         me, channel = self.members.me, publication.channel
+        if isinstance(publication, Addressed) and publication.group:
+            mine = in_turn(
+                dict(self.router.route(channel).mine).get(publication.group, ()), publication.client
+            )
+            return tuple([client for client in mine if (me, client) != publication.exclude])
         if isinstance(publication, Addressed) and (client := publication.client):
             if channel and client not in self.members.clients(me, channel):
                 return ()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from crdtpubsub.crdt.token import Token
+from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.outcome import Outcome
+from crdtpubsub.errors import QueueFullError
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.confirming import Ticket, Waker
+from crdtpubsub.runtime.handing import offer
 from crdtpubsub.runtime.mailbox import Message
+from crdtpubsub.runtime.picking import pick
 from crdtpubsub.runtime.requests import Requests
 from crdtpubsub.runtime.sending import Receipt
 from crdtpubsub.wire.messages import Addressed
@@ -68,14 +74,37 @@ class Asker:
         now = monotonic()
         if owners:
             counter = core.engine.ask(message, owners, now + confirm_s, now)
-            ticket.waiting.update(owners)
+            ticket.ask(owners, counter)
             core.tickets[counter] = ticket
-            core.perform(core.engine.take())
+        if to.owner is None:
+            self._ask_groups(core.engine.route(to.scope, to.channel), message, ticket, confirm_s)
+        core.perform(core.engine.take())
         if mine is not None:
-            took, full = core.offer(Message(to.channel, message.payload, me, message.headers), mine)
+            took, full = offer(
+                core, Message(to.channel, message.payload, me, message.headers), mine
+            )
             none = Outcome.REFUSED_FULL if full else Outcome.REFUSED_NOBODY
             ticket.settle(me, Outcome.DELIVERED if took else none, took)
         core.counters["confirmed"] += 1
+
+    def _ask_groups(
+        self, route: Route, message: Addressed, ticket: Ticket, confirm_s: float
+    ) -> None:
+        core, now = self._runtime.core, monotonic()
+        for group, members in route.groups:
+            if all((owner, client) == message.exclude for client, owner in members):
+                continue
+            one = replace(message, group=group)
+            try:
+                counter = core.engine.picking.ask(one, now + confirm_s, now)
+            except QueueFullError:
+                if not (ticket.counter or ticket.picks or route.clients or len(route.groups) > 1):
+                    raise  # nothing was sent to anybody
+                ticket.groups[group] = Outcome.REFUSED_LAGGING
+                ticket.owners.setdefault(members[0][1], Outcome.REFUSED_LAGGING)
+                continue
+            ticket.picks[counter] = group
+            core.tickets[counter] = ticket
 
     def _targets(
         self, to: To, ticket: Ticket, exclude: tuple[NodeId, str] | None
@@ -99,6 +128,21 @@ class Asker:
         """My own client that is meant, if it is a member where it must be. Under the lock."""
         there = self._runtime.core.engine.set_of(to.scope).clients(self._runtime.id, to.channel)
         return (to.client,) if not to.channel or to.client in there else ()
+
+    def pick(
+        self,
+        route: Route,
+        message: Addressed,
+        refused: dict[NodeId, Outcome],
+        full: list[str],
+        after: Token | None,
+    ) -> Receipt:
+        """Queue it for one member of each group of the route; see `picking.pick`."""
+        ahead = () if after is None else self._runtime.core.engine.knowing.deltas(after)
+        said = replace(message, after=ahead)
+        receipt = pick(self._runtime.core, route, said, refused, full)
+        self._runtime.tally(refused)
+        return receipt
 
     def send(self, to: To, payload: bytes, headers: dict[str, str], full: list[str]) -> Receipt:
         """Queue a message for one client, unconfirmed; links above high water go to `full`."""

@@ -14,12 +14,12 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.outbox import CONFIRMED, URGENT
-from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Ticket, Waker, tell
 from crdtpubsub.runtime.exits import ExitDue, exits_due
+from crdtpubsub.runtime.handing import hand_over
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.limits import LIMIT_TOLD
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
@@ -28,7 +28,6 @@ from crdtpubsub.runtime.sending import Sender
 from crdtpubsub.runtime.telling import Teller
 from crdtpubsub.runtime.watchers import Watchers, WatchFeed
 from crdtpubsub.transport.base import Transport, is_endpoint
-from crdtpubsub.wire.messages import Addressed, Request
 
 __all__ = ["Core"]
 
@@ -92,7 +91,7 @@ class Core:
                 case ef.Release():
                     sender.release(effect.endpoint, effect.link, effect.seq)
                 case ef.Deliver():
-                    self._hand_over(effect)
+                    hand_over(self, effect)
                 case ef.Replied():
                     self.requests.on_reply(effect)
                 case ef.Settled():
@@ -146,17 +145,6 @@ class Core:
             for endpoint in effect.endpoints:
                 self._put_gossip(endpoint, record)
 
-    def _hand_over(self, effect: ef.Deliver) -> None:
-        said = effect.publication
-        message = Message(said.channel, said.payload, effect.sender, said.headers)
-        if isinstance(said, Addressed) and said.counter:
-            if isinstance(said, Request):
-                message = self.requests.question(said, effect.sender)
-            took, full = self.offer(message, effect.clients)
-            self.engine.answered(effect.sender, said.counter, took=took, full=full)
-        else:
-            self.deliver(message, effect.clients)
-
     def limit(self, what: str, whom: str, times: int) -> None:
         """Something reached its limit; it is counted elsewhere. Under the lock."""
         self.tallies.add(LIMIT_TOLD[what], whom, times)
@@ -197,21 +185,6 @@ class Core:
                 to_wake.add(mailbox)
         self.counters["delivered"] += delivered
 
-    def offer(self, message: Message, clients: Iterable[str]) -> tuple[int, int]:
-        """The same for a confirmed message, which evicts nothing: how many took it, had no room."""
-        took = full = 0
-        for client in clients:
-            if (mailbox := self.mailboxes.get(client)) is not None and not mailbox.closed:
-                if mailbox.offer(message):
-                    took += 1
-                    self.to_wake.add(mailbox)
-                else:
-                    full += 1
-                    self.limit("confirmed_full", client, 1)
-        self.counters["delivered"] += took
-        self.counters["confirmed_full"] += full
-        return took, full
-
     def flush(self, scope: str) -> None:
         """What I wrote before goes out before what I say."""
         if self.engine.pending(scope):
@@ -226,8 +199,11 @@ class Core:
         ticket = self.tickets.get(effect.counter)
         if ticket is None:
             self.requests.settled(effect)
-        elif ticket.settle(effect.node, effect.outcome, effect.clients):
+            return
+        ticket.settle(effect.node, effect.outcome, effect.clients, effect.counter)
+        if not ticket.waits_for(effect.counter):
             del self.tickets[effect.counter]
+        if not ticket.open:
             self.tell(ticket)
 
     def tell(self, ticket: Ticket) -> None:
@@ -261,9 +237,8 @@ class Core:
 
     def give_up(self) -> None:
         """This node ends: nobody will answer."""
-        for ticket in self.tickets.values():
-            for owner in list(ticket.waiting):
-                ticket.settle(owner, Outcome.UNKNOWN, 0)
+        for ticket in dict.fromkeys(self.tickets.values()):
+            ticket.give_up()
             self.tell(ticket)
         self.tickets.clear()
         self.requests.give_up()

@@ -219,6 +219,10 @@ class Mailbox:
             self._items.append(message)
         return True
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a message of that size would be taken now, and nothing lost for it."""
+        return not self.closed and self._fits(size_bytes)
+
     def offer(self, message: Message) -> bool:
         """Queue a message if there is room: nothing is evicted for it, and nobody is closed."""
         size_bytes = message.size_bytes

@@ -13,6 +13,7 @@ from crdtpubsub.engine.peers import PeerState
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError, QueueFullError
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.confirming import Ticket, Waker
+from crdtpubsub.runtime.handing import offer
 from crdtpubsub.runtime.mailbox import Message, Replied
 from crdtpubsub.wire.limits import U32_MAX
 from crdtpubsub.wire.messages import Invite, Reply, Request
@@ -38,14 +39,13 @@ class Asked(Ticket):
     `outcome` says what became of the question there; `reply` is what came back.
     """
 
-    __slots__ = ("channel", "counter", "ended", "gone", "id", "outcome", "owner", "reply")
+    __slots__ = ("channel", "ended", "gone", "id", "outcome", "owner", "reply")
 
     def __init__(self, owner: NodeId, channel: str, waker: Waker, done: Callable[[], object]):
         super().__init__(waker, done)
         self.owner = owner
         self.channel = channel
         self.id = 0  # 0: no reply is asked for, only whether it was done
-        self.counter = 0
         self.outcome: Outcome | None = None
         self.reply: Message | None = None
         self.gone = False  # the node that was asked is down, or has left
@@ -148,7 +148,9 @@ class Requests:
             0, to.scope, to.channel, to.client, payload, headers, id=number, within_ms=within_ms
         )
         if asked.owner == self._runtime.id:
-            took, full = core.offer(Question(said, asked.owner, self), self._runtime.asker.mine(to))
+            took, full = offer(
+                core, Question(said, asked.owner, self), self._runtime.asker.mine(to)
+            )
             none = Outcome.REFUSED_FULL if full else Outcome.REFUSED_NOBODY
             asked.outcome = Outcome.DELIVERED if took else none
         elif core.engine.link_of(asked.owner) is None:
@@ -162,21 +164,25 @@ class Requests:
         core.counters["requests"] += 1
         core.perform(core.engine.take())
 
-    def invite(self, asked: Asked, to: To, meta: bytes | None, timeout_s: float) -> None:
+    def invite(
+        self, asked: Asked, to: To, meta: bytes | None, group: str, timeout_s: float
+    ) -> None:
         """Have that client, of whichever node, join. `forget` it, whatever comes.
 
         Raises:
             QueueFullError: too much is open; nothing was sent.
         """
-        self._runtime.locked(lambda: self._invite(asked, to, meta, timeout_s))
+        self._runtime.locked(lambda: self._invite(asked, to, meta, group, timeout_s))
 
-    def _invite(self, asked: Asked, to: To, meta: bytes | None, timeout_s: float) -> None:
+    def _invite(
+        self, asked: Asked, to: To, meta: bytes | None, group: str, timeout_s: float
+    ) -> None:
         core, now = self._core, monotonic()
         core.flush(to.scope)
         if core.engine.link_of(asked.owner) is None:
             asked.outcome = Outcome.REFUSED_NO_LINK
             return
-        said = Invite(0, to.scope, to.channel, to.client, meta)
+        said = Invite(0, to.scope, to.channel, to.client, meta, group)
         asked.counter = core.engine.ask(said, (asked.owner,), now + timeout_s, now)
         self._by_counter[asked.counter] = asked
         core.perform(core.engine.take())
@@ -276,7 +282,7 @@ class Requests:
         until = max(question.until, now + REPLY_TRIED_S)
         counter = core.engine.ask(reply, (owner,), until, now)
         ticket = core.tickets[counter] = Ticket(_NOBODY, lambda: None)
-        ticket.waiting.add(owner)
+        ticket.ask((owner,), counter)
         question.replied = True
         core.perform(core.engine.take())
         core.counters["replies_sent"] += 1

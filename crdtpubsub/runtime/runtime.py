@@ -36,6 +36,7 @@ from crdtpubsub.runtime.telling import log
 from crdtpubsub.transport import Security
 from crdtpubsub.transport.zmq import ZmqTransport
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag
+from crdtpubsub.wire.messages import Addressed
 
 __all__ = ["Runtime"]
 
@@ -337,19 +338,18 @@ class Runtime:
                     refused[owner] = Outcome.REFUSED_LAGGING
         if route.clients:
             message = Message(channel, payload, self.id, headers)
-            mine = exclude[1] if exclude is not None and exclude[0] == self.id else None
-            others = route.clients if mine is None else (c for c in route.clients if c != mine)
-            self.core.deliver(message, others)
+            mine = [c for c in route.clients if (self.id, c) != exclude] if exclude else ()
+            self.core.deliver(message, mine if exclude else route.clients)
         self._published += 1
+        if route.groups:
+            said = Addressed(0, scope, channel, "", payload, headers, exclude)
+            return self.asker.pick(route, said, refused, full, after)
         if refused or exclude is not None:
-            if exclude is not None:  # one who is no member here is not missing either
-                owner, client = exclude
-                if client not in engine.set_of(scope).clients(owner, channel):
-                    exclude = None
+            if exclude and exclude[1] not in engine.set_of(scope).clients(exclude[0], channel):
+                exclude = None  # one who is no member here is not missing either
             self.tally(refused)
             return receipt_of(self.id, route, refused, exclude)
-        known = self._receipts.get(channel)
-        if known is None or known[0] is not route:
+        if (known := self._receipts.get(channel)) is None or known[0] is not route:
             if len(self._receipts) >= RECEIPTS_MAX:
                 self._receipts.clear()
             known = self._receipts[channel] = (route, receipt_of(self.id, route, {}, None))

@@ -31,11 +31,14 @@ class Receipt:
             `confirm=`: how many clients took it into their queues, for certain.
         owners: every owner of a listed member, this node included, and what became of it there.
         clients: with `confirm=`: of each owner that is `DELIVERED`, how many of its clients.
+        groups: of each queue group of the channel, what became of it at the one that was picked.
+            It counts as one of `members`, and its owner is in `owners`.
     """
 
     members: int
     owners: Mapping[NodeId, Outcome]
     clients: Mapping[NodeId, int] = field(default_factory=dict)
+    groups: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 def receipt_of(

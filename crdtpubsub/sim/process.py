@@ -30,6 +30,7 @@ from crdtpubsub.engine.effects import (
 )
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.events import Event, LinkDrained, LinkLagging, Received, Tick
+from crdtpubsub.engine.groups import InGroup
 from crdtpubsub.engine.outbox import CONFIRMED, URGENT, Outbox, Sent
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.engine.slicing import slices
@@ -241,6 +242,8 @@ class Process:
                 self._send(effect.endpoints, effect.message, touched)
             else:
                 self._perform_one(effect, touched)
+                if isinstance(effect, Deliver) and effect.sender == self.node:
+                    effects += self.engine.take()  # my own pick: what comes of it is known at once
         self.world.checks.after(self, effects, writes=writes)
         for link in touched.values():
             self.drain(link)
@@ -310,8 +313,11 @@ class Process:
         record = self._encoder.message(message)
         kind = type(message).__name__
         self.sent[kind] = self.sent.get(kind, 0) + 1
-        publication, urgent = isinstance(message, Publication), isinstance(message, URGENT)
-        confirmed = isinstance(message, CONFIRMED)
+        urgent = isinstance(message, URGENT)
+        publication = isinstance(message, Publication) or (
+            isinstance(message, Addressed) and not message.counter
+        )
+        confirmed = isinstance(message, CONFIRMED) and not publication
         for endpoint in endpoints:
             link = self.links.get(endpoint)
             if link is None or link.peer is None:
@@ -336,8 +342,32 @@ class Process:
         ]
         touched: dict[str, Link] = {}
         self._send(route.endpoints, publication, touched)
+        turns = self.engine.picking.turns(publication.scope)
+        for group, members in route.groups:
+            for member in turns.order(publication.channel, group, members):
+                self._pick(publication, group, member, touched)
+                turns.took(publication.channel, group, member)
+                break
         for link in touched.values():
             self.drain(link)
+
+    def _pick(
+        self, said: Publication, group: str, member: InGroup, touched: dict[str, Link]
+    ) -> None:
+        client, owner = member
+        if owner == self.node:
+            self.delivered.append((client, said.channel, said.payload))
+        elif (endpoint := self.engine.link_of(owner)) is not None:
+            one = Addressed(0, said.scope, said.channel, client, said.payload, group=group)
+            self._send((endpoint,), one, touched)
+
+    def ask_one(self, message: Addressed, wait_s: float) -> int:
+        """The same for one member of `message.group`."""
+        now = self.clock()
+        number = self.engine.picking.ask(message, now + wait_s, now)
+        self.settled[number] = {}
+        self.perform()
+        return number
 
     def ask(self, message: Counted, owners: Iterable[NodeId], wait_s: float) -> int:
         """What the driver's confirmed publish does, but for its own clients; the counter."""
@@ -352,6 +382,8 @@ class Process:
     ) -> None:
         confirmed = isinstance(publication, Addressed) and publication.counter
         took = [client for client in clients if not (confirmed and client in self.full)]
+        if isinstance(publication, Addressed) and publication.group:
+            took = took[:1]
         for client in took:
             self.delivered.append((client, publication.channel, publication.payload))
             if isinstance(publication, Request):

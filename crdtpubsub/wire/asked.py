@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Final
 
+from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.light import light
 from crdtpubsub.names import NodeId
 
@@ -20,6 +21,9 @@ class Addressed:
     """A publication that asks for an answer, or one to a single client, or both.
 
     Only in a frame with `Terms` may `counter` be other than 0.
+
+    With a `group` it is for one member of that queue group: `client`, whom the publisher has
+    picked, or if that one is gone another of the receiving node.
     """
 
     counter: int  # of all such publications of its sender; 0: no answer is asked for
@@ -29,6 +33,8 @@ class Addressed:
     payload: bytes
     headers: dict[str, str] = field(default_factory=dict)
     exclude: tuple[NodeId, str] | None = None
+    group: str = ""
+    after: tuple[Delta, ...] = ()  # as in a publication; only with a group
 
 
 @light
@@ -57,7 +63,7 @@ class Invite:
     """Have that client of yours join the channel, as if it had done so itself.
 
     Answered with one client if it is a member now. Asked again of a member it changes the
-    metadata, if there are some, and nothing else.
+    metadata, if there are some, its group, if one is named, and nothing else.
     """
 
     counter: int
@@ -65,6 +71,7 @@ class Invite:
     channel: str
     client: str
     meta: bytes | None = None  # packed; None leaves what is there
+    group: str = ""  # the queue group it joins; '' leaves it where it is
 
     @property
     def payload(self) -> bytes:

@@ -147,15 +147,20 @@ def _record(message: Message) -> tuple[object, ...]:
             return Kind.TAKEN, link, seq
         case Chunk(number, size, at, data):
             return Kind.CHUNK, number, size, at, data
-        case Request(counter, scope, channel, client, payload, headers, _, id_, within_ms):
-            to = scope, channel, client
-            return Kind.REQUEST, id_, within_ms, counter, *to, payload, headers
+        case Request() as said:
+            to = said.scope, said.channel, said.client
+            asked = said.id, said.within_ms, said.counter
+            return Kind.REQUEST, *asked, *to, said.payload, said.headers
         case Reply(counter, id_, payload, headers):
             return Kind.REPLY, id_, counter, payload, headers
-        case Invite(counter, scope, channel, client, meta):
-            return Kind.INVITE, counter, scope, channel, client, meta
-        case Addressed(counter, scope, channel, client, payload, headers, exclude):
+        case Invite(counter, scope, channel, client, meta, group):
+            return Kind.INVITE, counter, scope, channel, client, meta, group
+        case Addressed(counter, scope, channel, client, payload, headers, exclude, group, after):
             but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
+            if group:
+                ahead = _chunks([_delta(delta) for delta in after])
+                one = (scope, channel, client, payload, headers, but)
+                return Kind.PICKED, group, ahead, counter, *one
             return Kind.ADDRESSED, counter, scope, channel, client, payload, headers, but
         case Terms(table, lowest, stamp):
             return Kind.TERMS, table, lowest, stamp

@@ -34,6 +34,7 @@ class Kind(IntEnum):
     ASK = 24
     SEEN = 25
     PUBLICATION_AFTER = 26
+    PICKED = 27
     REQUEST = 29
     REPLY = 30
     INVITE = 31

@@ -42,7 +42,7 @@ def reply(record: tuple[Any, ...]) -> Reply:
 
 def invite(record: tuple[Any, ...], name: Callable[[str, object], str]) -> Invite:
     """An invitation."""
-    _, counter, scope, channel, client, meta = record
+    _, counter, scope, channel, client, meta, group = record
     if meta is not None and (type(meta) is not bytes or len(meta) > META_BYTES_MAX):
         bad("metadata", meta)
     return Invite(
@@ -51,6 +51,7 @@ def invite(record: tuple[Any, ...], name: Callable[[str, object], str]) -> Invit
         name("channel", channel),
         name("client id", client),
         meta,
+        "" if type(group) is str and not group else name("queue group", group),
     )
 
 

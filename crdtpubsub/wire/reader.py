@@ -232,6 +232,14 @@ class _Reader:
             refuse("a publication after nothing")
         return replace(self.publication((record[0], *record[2:])), after=after)
 
+    def picked(self, record: tuple[Any, ...]) -> Addressed:
+        _, group, after, *rest = record
+        said = self.addressed((record[0], *rest))
+        if not said.channel or not said.client:
+            refuse("a member of a queue group who is in no channel, or nobody")
+        ahead = tuple([self._delta(delta) for delta in fields.unchunked(after)])
+        return replace(said, group=self._name("queue group", group), after=ahead)
+
     def pull(self, record: tuple[Any, ...]) -> Pull:
         _, scope, owner, runs, id_ = record
         return Pull(
@@ -407,12 +415,13 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.ASK): (4, _Reader.ask),
     int(Kind.SEEN): (4, _Reader.seen),
     int(Kind.PUBLICATION_AFTER): (8, _Reader.publication_after),
+    int(Kind.PICKED): (10, _Reader.picked),
     int(Kind.TAKEN): (3, _Reader.taken),
     int(Kind.CHUNK): (5, _Reader.chunk),
     int(Kind.ADDRESSED): (8, _Reader.addressed),
     int(Kind.REQUEST): (9, _Reader.request),
     int(Kind.REPLY): (5, lambda _reader, record: read_asked.reply(record)),
-    int(Kind.INVITE): (6, _Reader.invite),
+    int(Kind.INVITE): (7, _Reader.invite),
     int(Kind.TERMS): (4, lambda _reader, record: read_asked.terms(record)),
     int(Kind.ANSWERS): (4, lambda _reader, record: read_asked.answers(record)),
 }

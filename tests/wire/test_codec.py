@@ -106,7 +106,7 @@ EXAMPLES: tuple[Message, ...] = (
     Addressed(2**40, "default", "prices", "ann", b"\x01", {"k": "v"}, (B, "bob")),
     Request(2**40, "default", "prices", "ann", b"\x01", {"k": "v"}, id=7, within_ms=2500),
     Reply(2**40, 7, b"\x01", {"k": "v"}),
-    Invite(2**40, "default", "prices", "ann", b"\x01"),
+    Invite(2**40, "default", "prices", "ann", b"\x01", "workers"),
     Terms(2**63, 17, 5),
     Answers(2**63, 5, ((17, 3, 1), (20, 1, REFUSALS + 1))),
     Ask("default", 7, (Writes(A, 12, (3, 5, 9, 10), (2, 3), ((3, 1), (9, 2))),)),
@@ -289,6 +289,20 @@ def test_a_publication_after_something_is_a_kind_of_its_own() -> None:
     assert data[HEADER_BYTES + 2] == Kind.PUBLICATION_AFTER
     assert encode(Frame(HEADER, (replace(said, after=()),)))[HEADER_BYTES + 2] == Kind.PUBLICATION
     assert refused(raw([26, [], "default", "prices", b"\x01", "", {}, None]))
+
+
+def test_a_publication_to_one_of_a_group_is_a_kind_of_its_own() -> None:
+    """What old nodes do not know they skip: they would give it to a member that was not meant."""
+    delta = Delta(A, (3, 5), {"prices": {"ann": 4}}, {})
+    said = Addressed(7, "default", "jobs", "ann", b"\x01", {}, (B, "bob"), "workers", (delta,))
+    data = encode(Frame(HEADER, (said,)))
+    assert decode(data, CLUSTER) == Frame(HEADER, (said,))
+    assert data[HEADER_BYTES + 2] == Kind.PICKED
+    assert encode(Frame(HEADER, (replace(said, group="", after=()),)))[HEADER_BYTES + 2] == 19
+    whole = [27, "workers", [], 0, "default", "jobs", "ann", b"\x01", {}, None]
+    assert not refused(raw(whole))
+    for at, wrong in ((1, ""), (1, 3), (2, None), (5, ""), (6, ""), (7, "text")):
+        assert refused(raw([*whole[:at], wrong, *whole[at + 1 :]])), (at, wrong)
 
 
 # ---------------------------------------------------------------- the header
