@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Self
 
 from crdtpubsub.errors import ConfigError
@@ -102,17 +104,24 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """An immutable snapshot of a node's counters.
+    """An immutable snapshot of a node: its counters, and how much it holds at that moment.
 
     Attributes:
-        counters: every counter by name, from the start of the node.
-        peers: peers held, by state.
-        channels: channels known here.
+        counters: every counter by name, from the start of the node; those that end in `_bytes`
+            say how many there are now. The names are for people: more may come in any release.
+        peers: how many peers are held, by state: `alive`, `suspect`, `down`.
+        channels: channels known here, in this scope.
+        members: members listed here, in this scope.
+        linked: peers that messages can be sent to directly.
+        clients: clients of this node, in all scopes.
     """
 
     counters: Mapping[str, int]
     peers: Mapping[str, int]
     channels: int
+    members: int = 0
+    linked: int = 0
+    clients: int = 0
 
 
 class Views:
@@ -203,12 +212,24 @@ class Views:
             )
 
     def stats(self) -> Stats:
-        """Every counter."""
+        """Every counter, and all sizes, as they are at one moment."""
         self._runtime.check()
-        states: dict[str, int] = {}
-        for peer in self.peers():
-            states[peer.state] = states.get(peer.state, 0) + 1
-        return Stats(self._runtime.snapshot(), states, len(self.channels("")))
+        core = self._runtime.core
+        with core.lock:
+            counters = self._runtime.snapshot()
+            peers = core.engine.peers()
+            core.engine.set_of(self._scope)  # raises if it is not open
+            channels = core.engine.channels(self._scope)
+            members = sum(core.engine.route(self._scope, name).members for name in channels)
+            clients = len(core.mailboxes)
+        return Stats(
+            MappingProxyType(counters),
+            MappingProxyType(dict(Counter(str(peer.state) for peer in peers))),
+            len(channels),
+            members,
+            sum(peer.linked for peer in peers),
+            clients,
+        )
 
     def _forget(self, channels: set[str] | None) -> None:
         if channels is None:

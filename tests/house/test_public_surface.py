@@ -77,7 +77,8 @@ def test_importing_the_package_is_silent_and_needs_no_extra() -> None:
     """The core is pyzmq and msgpack; whoever installs no extra must not miss one."""
     program = (
         "import sys, crdtpubsub\n"
-        "extras = {'rich', 'hypothesis', 'pytest', 'django', 'channels', 'socketio'}\n"
+        "extras = {'rich', 'hypothesis', 'pytest', 'django', 'channels', 'socketio',"
+        " 'prometheus_client'}\n"
         "print(*sorted(extras & sys.modules.keys()))"
     )
     ran = subprocess.run(
