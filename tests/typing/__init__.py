@@ -1,0 +1,1 @@
+"""One user's file that uses every public name, as mypy and pyright see it."""
