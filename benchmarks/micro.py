@@ -30,6 +30,7 @@ from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
+from crdtpubsub.engine.groups import Grade, Turns
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.wire.codec import Decoder, Encoder, cluster_tag, frame
 from crdtpubsub.wire.messages import Deltas, Header
@@ -214,6 +215,18 @@ def engine_route() -> tuple[float, int]:
     return timed(work, 50_000)
 
 
+def group_turns(members: int) -> tuple[float, int]:
+    """One pick of a queue group, nobody slow."""
+    turns = Turns(random.Random(1), lambda _owner: Grade.GOOD)
+    group = tuple((f"worker-{n:04}", ME) for n in range(members))
+
+    def work() -> None:
+        for _ in range(20_000):
+            turns.took("jobs", "workers", next(turns.order("jobs", "workers", group)))
+
+    return timed(work, 20_000)
+
+
 # ---------------------------------------------------------------- a node alone
 
 
@@ -264,6 +277,15 @@ async def node_steps() -> dict[str, tuple[float, int]]:
                 await node.publish("nobody", {"n": 1, "pad": b"x" * 84})
         note("Node.publish, no member", took)
 
+        worker = node.client("worker", max_pending=100)
+        await node.join("jobs", worker, queue="workers")
+        took = []
+        with stopwatch(20_000, took):
+            for _ in range(20_000):
+                await node.publish("jobs", {"n": 1, "pad": b"x" * 84})
+                await worker.get()
+        note("Node.publish to a queue group of 1, read", took)
+
         listeners = [node.client(f"listener-{n:04}", max_pending=100) for n in range(1000)]
         for client in listeners:
             await node.join("local", client)
@@ -310,6 +332,8 @@ STEPS: dict[str, Step] = {
     "decode a membership, alone": lambda: delta_decode(1),
     "Engine.handle(Join) and take": engine_join,
     "Engine.route, cached": engine_route,
+    "a turn of a queue group of 6": lambda: group_turns(6),
+    "a turn of a queue group of 1000": lambda: group_turns(1000),
 }
 
 

@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from crdtpubsub.cli import output
 from crdtpubsub.cli.__main__ import main
-from tests.api.cli import Running, records, run, running
+from tests.api.cli import WITHIN_S, Running, records, run, running
 
 net = pytest.mark.net
 SECRET = "a secret for the tests of the command line"
@@ -138,6 +140,30 @@ def test_lines_of_stdin_arrive_in_order(world: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "published 700 to room, 0 refused by an owner\n"
         assert [sub.line() for _ in range(700)] == [f"line {n}" for n in range(700)]
+
+
+@net
+def test_two_processes_share_the_work_of_a_queue(world: str) -> None:
+    one = running(world, "sub", "room", "--queue", "workers", "--id", "ann")
+    two = running(world, "sub", "room", "--queue", "workers", "--id", "bob")
+    with one as ann, two as bob:
+        done: list[str] = []
+
+        def read(sub: Running) -> None:
+            while line := sub.line():
+                done.append(line)
+
+        for sub in (ann, bob):
+            ready(sub)
+            threading.Thread(target=read, args=(sub,), daemon=True).start()
+        text = "".join(f"job {n}\n" for n in range(40)).encode()
+        said = run(world, "pub", "room", "--lines", stdin=text)
+        assert (said.returncode, said.stderr) == (0, "")
+        deadline_s = time.monotonic() + WITHIN_S
+        while len(done) < 40:
+            assert time.monotonic() < deadline_s, done
+            time.sleep(0.01)
+        assert sorted(done) == sorted(f"job {n}" for n in range(40))
 
 
 @net

@@ -40,8 +40,10 @@ class Child:
         await self.node.start()
         return self.node.endpoint
 
-    async def join(self, channel: str, client: str, meta: object = None) -> None:
-        await self.client(client).join(channel, meta=meta)
+    async def join(
+        self, channel: str, client: str, meta: object = None, queue: str | None = None
+    ) -> None:
+        await self.client(client).join(channel, meta=meta, queue=queue)
 
     async def join_deaf(self, channel: str, client: str) -> None:
         """A member that never reads."""
