@@ -78,6 +78,7 @@ class Requester(Knower):
         """
         if isinstance(timeout, bool) or not 0 < timeout < inf:
             raise ConfigError(f"timeout={timeout!r}: for how many seconds shall it be waited?")
+        self._runtime.check()
         payload, said = self._packed(data, headers)
         until = monotonic() + timeout
         if isinstance(to, str):
@@ -170,6 +171,7 @@ class Requester(Knower):
         timeout: float | None,
     ) -> float | None:
         """Have the client of `member` join, and wait until this node sees it; the time left."""
+        self._runtime.check()
         wait_s = _INVITE_S if timeout is None else timeout
         until = monotonic() + wait_s
         target = To(self._scope, channel, member.node, check_client(member.id))

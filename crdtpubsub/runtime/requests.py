@@ -143,7 +143,7 @@ class Requests:
             )
         core.flush(to.scope)
         within_ms = min(int(timeout_s * 1000) + 1, U32_MAX)
-        number = self._last + 1
+        number = self._last = self._last + 1  # first: what is broken into has used it up
         said = Request(
             0, to.scope, to.channel, to.client, payload, headers, id=number, within_ms=within_ms
         )
@@ -159,7 +159,7 @@ class Requests:
             now = monotonic()
             asked.counter = core.engine.ask(said, (asked.owner,), now + timeout_s, now)
             self._by_counter[asked.counter] = asked
-        self._last = asked.id = number
+        asked.id = number
         self._open[number] = asked
         core.counters["requests"] += 1
         core.perform(core.engine.take())
@@ -193,6 +193,7 @@ class Requests:
         Raises:
             ClosedError: none of that id is open in that scope; nothing was changed.
         """
+        self._runtime.check()
         mailbox = self._core.mailboxes.get(join.client)
         if mailbox is None or mailbox.scope != join.scope:
             raise ClosedError(f"no client {join.client!r} is open here; nothing was changed")
@@ -200,6 +201,8 @@ class Requests:
 
     def forget(self, asked: Asked) -> None:
         """Nobody waits for it any more: a reply that comes now is late. Not under the lock."""
+        if not asked.id and not asked.counter:
+            return  # it was refused: in the child of a fork nobody may let go of that lock
         with self._core.lock:
             self._open.pop(asked.id, None)
             self._by_counter.pop(asked.counter, None)

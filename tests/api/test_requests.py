@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from threading import Thread
 
 import pytest
 
 from crdtpubsub import (
+    Address,
     Client,
     ClosedError,
     ConfigError,
+    ForkedError,
+    Member,
     Message,
     Node,
     NodeId,
@@ -23,9 +29,14 @@ from crdtpubsub import (
     SyncNode,
     UnreachableError,
 )
-from crdtpubsub.runtime import requests
+from crdtpubsub.names import DEFAULT_SCOPE
+from crdtpubsub.runtime import Asked, To, requests
+from crdtpubsub.waiting import Settled
 from tests.api.helpers import WAIT_S, at_once, message, nodes, story, until
+from tests.api.test_interrupts import PLACES_MIN, SPARED
+from tests.api.test_life import in_a_child
 from tests.cancelling import cancelled_everywhere
+from tests.interrupts import interrupted
 
 pytestmark = pytest.mark.net
 
@@ -178,6 +189,9 @@ async def test_no_answer_in_time_says_who_was_asked_and_a_late_one_is_dropped() 
         ann = there.client("ann")
         await ann.join("work")
         await here.wait_for("work", 1, timeout=WAIT_S)
+        asking = asyncio.create_task(here.request("work", 0, timeout=WAIT_S))
+        (await message(ann)).reply("the link is warm")
+        await asking
         asking = asyncio.create_task(here.request("work", 1, timeout=0.3))
         question = await message(ann)
         with pytest.raises(TimeoutError, match=r"no answer within 0\.3 s from 'ann' on node 'n1'"):
@@ -383,3 +397,83 @@ def test_blocking_code_asks_and_answers() -> None:
 def test_a_node_that_is_not_started_asks_nobody() -> None:
     with pytest.raises(ClosedError):
         at_once(Node().request("work", 1, timeout=1))
+    with pytest.raises(ClosedError):
+        at_once(Node().request(Address(NodeId("ab" * 16), "c"), 1, timeout=1))
+    with pytest.raises(ClosedError):
+        at_once(Node().join("work", Member("work", "c", NodeId("ab" * 16))))
+
+
+@story
+async def test_in_the_child_of_a_fork_nobody_asks_or_answers() -> None:
+    async with nodes(2) as (here, there):
+        ann = there.client("ann")
+        await ann.join("work")
+        (member,) = await here.wait_for("work", 1, timeout=WAIT_S)
+        asking = asyncio.create_task(here.request("work", 1, timeout=WAIT_S))
+        question = await message(ann)
+        calls: list[Callable[[], object]] = [
+            lambda: at_once(here.request("work", 1, timeout=1)),
+            lambda: at_once(here.request(member, 1, timeout=1)),
+            lambda: at_once(here.join("room", member)),
+            lambda: at_once(there.join("room", member)),
+            lambda: question.reply(1),
+        ]
+        assert in_a_child(calls) == [ForkedError.__name__] * len(calls)
+        question.reply(2)
+        assert (await asking).data == 2
+
+
+async def interrupted_replies(step: int) -> None:
+    """A reply that was broken into may be said a second later, when its owner asks for it."""
+    async with nodes(2) as (here, there):
+        ann = there.client("ann")
+        await ann.join("work")
+        await here.wait_for("work", 1, timeout=WAIT_S)
+        place, broken = 0, True
+        while broken:
+            asking = asyncio.create_task(here.request("work", place, timeout=WAIT_S))
+            question = await message(ann)
+            broken = interrupted(place, partial(question.reply, "done"), spared=SPARED)
+            with contextlib.suppress(ConfigError):  # it was answered
+                question.reply("done")
+            assert (await asking).data == "done"
+            place += step
+        assert place > PLACES_MIN
+        await until(lambda: not there._runtime.core.tickets)
+
+
+@story
+async def test_an_interrupt_in_a_reply_leaves_one_answer() -> None:
+    await interrupted_replies(13)
+
+
+@pytest.mark.soak
+@story
+async def test_an_interrupt_anywhere_in_a_reply_leaves_one_answer() -> None:
+    await interrupted_replies(1)
+
+
+@story
+async def test_an_interrupt_anywhere_in_a_question_leaves_nothing_behind() -> None:
+    async with nodes(2) as (here, there):
+        ann = there.client("ann")
+        await ann.join("work")
+        await here.wait_for("work", 1, timeout=WAIT_S)
+        worker = asyncio.create_task(answering(ann))
+        table = here._runtime.asker.requests
+        to = To(DEFAULT_SCOPE, "work", there.id, "ann")
+        place, broken = 0, True
+        while broken:
+            settled = Settled()
+            asked = Asked(there.id, "work", settled.waker, settled.done)
+            ask = partial(table.ask, asked, to, b"\x01", {}, WAIT_S)
+            broken = interrupted(place, ask, spared=SPARED)
+            if not broken:
+                await settled.wait(WAIT_S)
+                assert asked.reply is not None
+            table.forget(asked)
+            assert not table._open
+            assert (await here.request("work", place, timeout=WAIT_S)).data == [place, "ann"]
+            place += 1
+        assert place > PLACES_MIN
+        worker.cancel()
