@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 CHANNELS_SHOWN = 20
+LAG_S = 2.0
+"""So long it is waited for equal rows, if `--every` is shorter: they may take a round of gossip."""
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -41,7 +43,7 @@ async def _run(args: argparse.Namespace) -> int:
         frames, at, looks = node.stats().counters.get("frames", 0), monotonic(), 0
         while args.count is None or looks < args.count:
             await asyncio.sleep(every_s)
-            lag_ms = await _lag_ms(node, every_s)
+            lag_ms = await _lag_ms(node, max(every_s, LAG_S))
             now, seen = monotonic(), node.stats().counters.get("frames", 0)
             _show(_look(node, (seen - frames) / (now - at), lag_ms), as_json=args.json)
             frames, at, looks = seen, now, looks + 1

@@ -103,7 +103,8 @@ class Loop:
                     transport.disconnect(endpoint)
         except ConfigError as error:
             self._limit("dials_refused", endpoint)
-            log.warning("%s: cannot dial %.120s: %s", self.core.name, endpoint, error)
+            if self.core.counters["dials_refused"] in LOGGED:
+                log.warning("%s: cannot dial %.120s: %s", self.core.name, endpoint, error)
 
     def _lagging(self, endpoint: str) -> None:
         self._handle(ev.LinkLagging(endpoint))

@@ -113,9 +113,10 @@ def test_everything_as_objects(world: str) -> None:
             {"channel": "hall", "members": 1},
             {"channel": "room", "members": 1},
         ]
-        (look,) = records(run(world, "top", "--count", "1", "--every", "0.3", "--json"))
-        assert look["frames_per_s"] > 0
-        assert look["lag_ms"] is None or 0 < look["lag_ms"] < 1000
+        looks = records(run(world, "top", "--count", "2", "--every", "0.3", "--json"))
+        look = looks[-1]
+        assert any(one["frames_per_s"] > 0 for one in looks)
+        assert any(isinstance(one["lag_ms"], float) and one["lag_ms"] >= 0 for one in looks)
         assert look["largest"] == {"hall": 1, "room": 1}
         assert (look["channels"], look["memberships"], len(look["nodes"])) == (2, 2, 1)
         done = run(
