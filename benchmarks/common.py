@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -88,10 +89,12 @@ Role = Callable[..., Awaitable[None]]
 """`async def role(pipe, ...)`, at the top of a module: what one process does."""
 
 
-def _main(role: Role, connection: Connection, args: tuple[Any, ...]) -> None:
+def _main(role: Role, connection: Connection, args: tuple[Any, ...], loop: str) -> None:
     pipe = Pipe(connection, "the benchmark")
     try:
-        asyncio.run(_run(role, pipe, args))
+        factory = import_module(loop).new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(_run(role, pipe, args))
     except BaseException:  # noqa: BLE001  (whatever it is, the parent must hear of it)
         pipe.tell(_Died(traceback.format_exc()))
 
@@ -103,13 +106,19 @@ async def _run(role: Role, pipe: Pipe, args: tuple[Any, ...]) -> None:
 class Child(Pipe):
     """A process of its own (spawned, not forked), running `role(pipe, *args)`."""
 
-    def __init__(self, role: Role, *args: Any) -> None:
+    def __init__(self, role: Role, *args: Any, loop: str = "asyncio") -> None:
+        """`loop`: the module whose `new_event_loop` runs it."""
         here, there = _SPAWN.Pipe()
         what = f"{getattr(role, '__name__', role)}{args!r:.80}"
         super().__init__(here, what)
-        self.process = _SPAWN.Process(target=_main, args=(role, there, args), daemon=True)
+        self.process = _SPAWN.Process(target=_main, args=(role, there, args, loop), daemon=True)
         self.process.start()
         there.close()
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
 
     def ask(self, said: object, timeout_s: float = HEAR_S) -> Any:
         """Say something and hear the answer."""
