@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks.common import facts, parser
 from benchmarks.peers.plots import draw
-from benchmarks.peers.questions import JOINS_S, KILL_LIMIT_S, QUESTIONS, Numbers, Unasked
+from benchmarks.peers.questions import LIMITS, QUESTIONS, Numbers, Unasked
 from benchmarks.peers.systems import OURS, SYSTEMS
 from benchmarks.peers.table import combined, markdown
 
@@ -45,7 +45,9 @@ def main() -> int:
     cli.add_argument("--repeat", type=int, default=3)
     cli.add_argument("--out", type=Path, help="without a suffix; docs/benchmarks/DATE-peers")
     cli.add_argument("--from-lines", type=Path, help="no run: table and plots of an older one")
+    cli.add_argument("--give-up-s", type=float, default=60.0, help="on 100,000 memberships")
     args = cli.parse_args()
+    LIMITS.joins_s = args.give_up_s
     out: Path = args.out or Path(f"docs/benchmarks/{datetime.now(tz=UTC):%Y-%m-%d}-peers")
     if args.from_lines:
         text = args.from_lines.read_text(encoding="utf-8")
@@ -143,9 +145,11 @@ def _line(
         numbers = combined(rows)
         line |= {"numbers": numbers, "runs": list(rows)}
         if numbers.get("there") is not None and numbers.get("seconds") is None:
-            line["unfinished"] = f"{numbers['there']:.0f} after {JOINS_S:.0f} s"
+            line["unfinished"] = f"{numbers['there']:.0f} after {LIMITS.joins_s:.0f} s"
         elif numbers.get("left"):
-            line["unfinished"] = f"all {numbers['left']:.0f} still there after {KILL_LIMIT_S:.0f} s"
+            line["unfinished"] = (
+                f"all {numbers['left']:.0f} still there after {LIMITS.kill_s:.0f} s"
+            )
     return {**line, "facts": {**facts(), "versions": _versions(name)}}
 
 

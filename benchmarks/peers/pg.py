@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import select
+import socket
 import subprocess
 from pathlib import Path
 from time import monotonic, sleep
@@ -39,7 +40,7 @@ class Erlang:
     """A name server of our own on a free port, and the compiled roles."""
 
     def __init__(self, scratch: Path, port: int) -> None:
-        self._scratch = scratch
+        self._scratch, self._port = scratch, port
         self._env = {
             **os.environ,
             "ERL_EPMD_PORT": str(port),
@@ -58,7 +59,15 @@ class Erlang:
         )
         self._epmd = subprocess.Popen([_found("epmd")], env=self._env)
         self.epmd_pid = self._epmd.pid
-        sleep(0.2)
+        end = monotonic() + 20.0
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1.0).close()
+            except OSError:
+                assert monotonic() < end, "epmd does not answer"
+                sleep(0.02)
+            else:
+                break
         return self
 
     def __exit__(
@@ -80,6 +89,8 @@ class Erlang:
             *(_found("erl"), "-noinput", "-name", name, "-setcookie", self._cookie),
             *("-start_epmd", "false", "-pa", str(self._scratch), "-s", "pg_peer", "main"),
             *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
+            *("-kernel", "prevent_overlapping_partitions", "false"),
+            *("-kernel", "logger_level", "error"),
             *("+P", "1000000", "+Q", "65536", "+K", "true", "+zdbbl", "131072"),
         ]
         node = ErlangNode(command, self._env, name)

@@ -106,9 +106,8 @@ channel(N) -> list_to_binary(io_lib:format("channel-~5..0b", [N])).
 
 role(<<"ear">>, [Timed]) ->
     Main = self(),
-    %% Off heap, and hungry: what a process that is written to fast is told in the manual.
-    Ear = spawn_opt(fun() -> ear(Main) end, [link, {message_queue_data, off_heap},
-                                             {fullsweep_after, 0}, {min_heap_size, 100000}]),
+    %% Off heap: what a process that is written to fast is told in the manual.
+    Ear = spawn_opt(fun() -> ear(Main) end, [link, {message_queue_data, off_heap}]),
     ok = pg:join(<<"prices">>, Ear),
     say(subscribed),
     ear_orders(Ear, Timed);
