@@ -57,7 +57,7 @@ class Erlang:
             env=self._env,
             timeout=60,
         )
-        self._epmd = subprocess.Popen([_found("epmd")], env=self._env)
+        self._epmd = subprocess.Popen([_found("epmd")], env=self._env, stderr=subprocess.DEVNULL)
         self.epmd_pid = self._epmd.pid
         end = monotonic() + 20.0
         while True:
