@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -31,10 +33,16 @@ from typing import Any
 from benchmarks.common import facts, parser
 from benchmarks.peers.plots import draw
 from benchmarks.peers.questions import LIMITS, QUESTIONS, Numbers, Unasked
-from benchmarks.peers.systems import OURS, SYSTEMS
+from benchmarks.peers.systems import OURS, SYSTEMS, program
 from benchmarks.peers.table import combined, markdown
 
 NAMESPACE = "PEERS_NAMESPACE"
+_RELEASE = 'io:format("~s", [erlang:system_info(otp_release)]), halt().'
+ASK_VERSION = {
+    "Redis": ("redis-server", "--version"),
+    "nats-server": ("nats-server", "--version"),
+    "Erlang/OTP": ("erl", "-noinput", "-eval", _RELEASE),
+}
 
 
 def main() -> int:
@@ -153,14 +161,16 @@ def _line(
     return {**line, "facts": {**facts(), "versions": _versions(name)}}
 
 
+@cache
 def _versions(name: str) -> dict[str, str]:
     versions = SYSTEMS[name].versions()
-    for server, flag in (("redis-server", "--version"), ("nats-server", "--version")):
-        if SYSTEMS[name].server == server:
-            found = shutil.which(server, path=os.environ.get("PATH", "") + ":/usr/sbin")
-            if found:
-                said = subprocess.run([found, flag], capture_output=True, text=True, check=False)
-                versions[server] = said.stdout.strip().split(" sha=")[0]
+    for what, command in ASK_VERSION.items():
+        found = program(command[0])
+        if command[0] in SYSTEMS[name].programs and found:
+            run = [found, *command[1:]]
+            said = subprocess.run(run, capture_output=True, text=True, check=False, timeout=30)
+            numbers = re.search(r"\d[\d.]*", said.stdout)
+            versions[what] = numbers[0] if numbers else "unknown"
     return versions
 
 

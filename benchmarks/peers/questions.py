@@ -291,7 +291,7 @@ QUESTIONS: Final = {
         Question("kill", {"owner of 1,000": (1000, 3)}, kill, ("owner of 1,000",)),
         Question(
             "idle",
-            {f"{nodes} nodes": (nodes, 8.0) for nodes in (3, 10)},
+            {f"{nodes} nodes": (nodes, 16.0) for nodes in (3, 10)},
             idle,
             ("3 nodes",),
         ),
