@@ -56,6 +56,10 @@ class Ours(Driver):
     async def publish(self, channel: str, data: dict[str, Any]) -> None:
         await self._node.publish(channel, data)
 
+    async def publish_here(self, channel: str, first: int, messages: int, pad: bytes) -> None:
+        for n in range(first, first + messages):
+            self._node.publish_nowait(channel, {"n": n, "pad": pad})
+
     async def prepare(self, names: Iterable[str]) -> None:
         for name in names:
             self._clients[name] = self._node.client(name)
