@@ -24,7 +24,18 @@ LINTERS: Final = (
     ("lint-imports",),
 )
 # Three workers; tests marked `net` take turns in two of them: see conftest.py.
-PYTEST: Final = ("pytest", "-q", "-W", "error", "-n", "3", "--dist", "loadgroup", "--durations=20")
+PYTEST: Final = (
+    "pytest",
+    "-q",
+    "-rs",
+    "-W",
+    "error",
+    "-n",
+    "3",
+    "--dist",
+    "loadgroup",
+    "--durations=20",
+)
 
 
 def main(pytest_arguments: list[str]) -> int:
