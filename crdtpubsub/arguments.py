@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf, isnan
 from typing import Any, Final, TypeVar
 
 from crdtpubsub.discovery import is_dns
@@ -16,9 +17,12 @@ from crdtpubsub.wire.payload import PayloadPacker, check_headers
 
 __all__ = [
     "check_bind",
+    "check_confirm",
     "check_headers",
+    "check_prefix",
     "check_queue",
     "check_seeds",
+    "check_timeout",
     "from_environment",
     "made_from_environment",
     "packer",
@@ -46,8 +50,13 @@ def packer() -> PayloadPacker:
 
 def check_seeds(seeds: Sequence[str]) -> None:
     """Refuse what is no list of endpoints."""
-    if isinstance(seeds, str):
+    unchecked: object = seeds
+    if isinstance(unchecked, str):
         raise ConfigError(f"seeds must be a list of endpoints; write seeds=[{seeds!r}]")
+    if not isinstance(unchecked, Iterable) or isinstance(unchecked, bytes):
+        raise ConfigError(
+            f"seeds={seeds!r:.80} must be a list of endpoints; leave it out, or pass [], for none"
+        )
     for seed in seeds:
         if not is_endpoint(seed) and not is_dns(seed):
             raise ConfigError(
@@ -101,8 +110,30 @@ def check_queue(max_pending: int, max_pending_bytes: int, overflow: str) -> None
     if overflow not in ("drop_oldest", "drop_newest", "close"):
         raise ConfigError(f"overflow={overflow!r}: use drop_oldest, drop_newest or close")
     for what, limit in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
-        if limit < 1:
-            raise ConfigError(f"{what}={limit!r} must be at least 1")
+        unchecked: object = limit
+        if not isinstance(unchecked, int) or unchecked < 1:
+            raise ConfigError(f"{what}={limit!r:.80} must be a whole number, and at least 1")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Refuse what is no number of seconds."""
+    unchecked: object = timeout
+    if unchecked is not None and (not isinstance(unchecked, int | float) or isnan(unchecked)):
+        raise ConfigError(f"timeout={timeout!r:.80}: say how many seconds, as a number, or None")
+
+
+def check_confirm(confirm: float) -> None:
+    """The same for `confirm`, which must end."""
+    unchecked: object = confirm
+    if not isinstance(unchecked, int | float) or not 0 < unchecked < inf:
+        raise ConfigError(f"confirm={confirm!r:.80}: for how many seconds shall it be tried?")
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse what no name can begin with."""
+    unchecked: object = prefix
+    if not isinstance(unchecked, str):
+        raise ConfigError(f"prefix={prefix!r:.80} must be a str; leave it out for all channels")
 
 
 def check_bind(bind: str, advertise: str | None, *, meant: bool) -> None:
@@ -110,6 +141,11 @@ def check_bind(bind: str, advertise: str | None, *, meant: bool) -> None:
 
     `meant`: there is a secret, or it was said that none is wanted.
     """
+    unchecked: object = bind
+    if isinstance(unchecked, int):
+        raise ConfigError(f"bind={bind!r}: write 'tcp://127.0.0.1:{bind}' to listen on that port")
+    if not isinstance(unchecked, str):
+        raise ConfigError(f"bind={bind!r:.80}: write tcp://host:port, as a str")
     scheme, _, rest = bind.partition("://")
     if scheme not in ("tcp", "ipc") or not rest:
         raise ConfigError(f"bind={bind!r}: write tcp://host:port, tcp://host:* or ipc://path")

@@ -7,6 +7,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+from crdtpubsub.arguments import check_timeout
 from crdtpubsub.errors import ClosedError
 from crdtpubsub.runtime import Exit, Mailbox, Message
 from crdtpubsub.views import Address
@@ -113,6 +114,7 @@ class Client:
 
         A cancelled `get` loses nothing: the item stays for the next one.
         """
+        check_timeout(timeout)
         until = None if timeout is None else monotonic() + timeout
         self._home._runtime.check_process()  # noqa: SLF001
         while (item := self._mailbox.take()) is None:
@@ -196,6 +198,7 @@ class Subscription:
             TimeoutError: none came within `timeout` seconds.
             ClosedError: it is closed, or others ended its last membership.
         """
+        check_timeout(timeout)
         until = None if timeout is None else monotonic() + timeout
         while True:
             left_s = None if until is None else max(0.0, until - monotonic())

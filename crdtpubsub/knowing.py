@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from crdtpubsub.arguments import check_timeout
 from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.knowing import NO_LINK
@@ -61,6 +62,9 @@ class Knower(Publisher):
             TimeoutError: it had fewer after `timeout` seconds; the message says how many.
         """
         check_channel(channel)
+        check_timeout(timeout)
+        if type(count) is not int:
+            raise ConfigError(f"count={count!r:.80}: wait for how many members?")
         await wait_until(
             self._runtime.bell,
             lambda: self._views.count(channel) >= count,
@@ -109,6 +113,7 @@ class Knower(Publisher):
 
         Cancelling it changes nothing.
         """
+        check_timeout(timeout)
         if token is None:
             self._runtime.check()
             with self._runtime.core.lock:
@@ -130,8 +135,10 @@ class Knower(Publisher):
             The peers it skipped: alive, and without a link, so that they cannot be asked.
 
         Raises:
-            TimeoutError: somebody has not; the message names them, and those it skipped.
+            TimeoutError: somebody has not; the message names them, those it skipped, and owners
+                with as many members here as `Config.owner_members_max` lets in.
         """
+        check_timeout(timeout)
         runtime = self._runtime
         runtime.check()
         engine = runtime.core.engine
@@ -154,11 +161,23 @@ class Knower(Publisher):
             shared = [life for life, some in scopes.items() if not stamps.keys().isdisjoint(some)]
             return tuple(peer for peer in self._views.peers() if peer.node in shared)
 
+        def overfull() -> list[str]:
+            bound = runtime.config.owner_members_max
+            with runtime.core.lock:
+                sets = [engine.set_of(scope) for scope in stamps if scope in engine.scopes()]
+                full = {life for held in sets for life in held.owners() if held.size(life) >= bound}
+            return [peer.name for peer in self._views.peers() if peer.node in full]
+
         def complaint() -> str:
             who = unequal()
             names = ", ".join(p.name for p in self._views.peers() if p.node in who)
             without = ", ".join(p.name for p in skipped())
             also = f"; not asked, for want of a link: {without}" if without else ""
+            if full := overfull():
+                also += (
+                    f"; of {', '.join(full)} no more members are taken here than "
+                    f"Config.owner_members_max={runtime.config.owner_members_max}"
+                )
             return f"not converged with {names} after {timeout} s{also}"
 
         await wait_until(

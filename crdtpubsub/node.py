@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from crdtpubsub.arguments import check_bind, check_seeds, made_from_environment
+from crdtpubsub.arguments import check_bind, check_seeds, check_timeout, made_from_environment
 from crdtpubsub.config import Config
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, ConfigError
@@ -29,7 +29,9 @@ class Node(Overlay):
 
     Runs a thread of its own, so that a busy event loop does not make it look dead. Methods are
     safe to call from any thread and any event loop; reads never wait for the network. A node
-    belongs to the process that started it and is started once.
+    belongs to the process that started it and is started once. Do not call it from a raw signal
+    handler or a `__del__`: its lock is not made to be taken twice by one thread, which may be in
+    the middle of another call. Let a handler set an event, or use `loop.add_signal_handler`.
     """
 
     def __init__(
@@ -193,6 +195,7 @@ class Node(Overlay):
         If cancelled, the node is closed, as by `close`.
         """
         self._runtime.check()
+        check_timeout(timeout)
         try:
             await wait_until_drained(self._runtime, timeout)
         finally:

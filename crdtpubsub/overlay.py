@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
-from crdtpubsub.arguments import check_queue
+from crdtpubsub.arguments import check_queue, check_timeout
 from crdtpubsub.client import Client, Subscription
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError
@@ -99,6 +99,7 @@ class Overlay(Requester):
         if wait is not None and wait != "all" and (type(wait) is not int or wait < 1):
             raise ConfigError(f"wait={wait!r}: say 'all', or how many peers shall know")
         group = "" if queue is None else check_group(queue)
+        check_timeout(timeout)
         event = ev.Join(self._scope, check_channel(channel), client.id, group, packed)
         runtime, owner = self._runtime, self._runtime.id
         if isinstance(client, Client):

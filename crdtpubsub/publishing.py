@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
 from typing import Final
 
-from crdtpubsub.arguments import check_headers, packer
+from crdtpubsub.arguments import check_confirm, check_headers, packer
 from crdtpubsub.client import Client
 from crdtpubsub.crdt.intervals import count
 from crdtpubsub.crdt.token import Token
@@ -87,6 +86,8 @@ class Publisher:
         its time is over.
         """
         if after is not None:
+            if confirm is not None:
+                check_confirm(confirm)
             await wait_until_seen_here(self._runtime, after)
             named = sum([count(part.births) for part in after.writes])
             if confirm is not None or named > _AHEAD_MAX:
@@ -155,8 +156,7 @@ class Publisher:
         exclude: tuple[NodeId, str] | None,
         confirm: float,
     ) -> Receipt:
-        if not 0 < confirm < inf:
-            raise ConfigError(f"confirm={confirm!r}: for how many seconds shall it be tried?")
+        check_confirm(confirm)
         payload, said = self._packed(data, headers)
         settled = Settled()
         ticket = self._runtime.asker.confirmed(
@@ -215,7 +215,7 @@ class Publisher:
         limit = self._runtime.config.payload_bytes_max
         if len(payload) > limit:
             raise PayloadTooLargeError(what="payload", size_bytes=len(payload), limit_bytes=limit)
-        return payload, check_headers(headers) if headers else {}
+        return payload, check_headers(headers) if headers is not None else {}
 
 
 def _member(who: Client | Member | None) -> tuple[NodeId, str] | None:

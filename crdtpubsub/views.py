@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
+from crdtpubsub.arguments import check_prefix
 from crdtpubsub.errors import ConfigError
-from crdtpubsub.names import NodeId, is_name
+from crdtpubsub.names import NodeId, check_channel, is_name
 from crdtpubsub.runtime import Runtime
 from crdtpubsub.wire.payload import unpack
 
@@ -141,8 +142,12 @@ class Views:
     def members(self, channel: str) -> tuple[Member, ...]:
         """Everybody listed, from the cache if nothing changed since it was made."""
         self._runtime.check()
-        known = self._members.get(channel)
+        try:
+            known = self._members.get(channel)
+        except TypeError:  # a list, say
+            known = None
         if known is None:
+            check_channel(channel)
             with self._runtime.core.lock:  # also against a change between reading and caching
                 known = self._build(channel, include_down=False)
                 if len(self._members) >= _MEMBERS_CACHED:
@@ -153,6 +158,7 @@ class Views:
     def members_with_down(self, channel: str) -> tuple[Member, ...]:
         """The same with those whose node is down, and may come back."""
         self._runtime.check()
+        check_channel(channel)
         with self._runtime.core.lock:
             return self._build(channel, include_down=True)
 
@@ -168,6 +174,7 @@ class Views:
     def count(self, channel: str) -> int:
         """How many are listed."""
         self._runtime.check()
+        check_channel(channel)
         if (known := self._members.get(channel)) is not None:
             return len(known)
         with self._runtime.core.lock:
@@ -175,6 +182,7 @@ class Views:
 
     def channels(self, prefix: str) -> tuple[str, ...]:
         """Channels with a listed member or declaration, sorted."""
+        check_prefix(prefix)
         self._runtime.check()
         with self._runtime.core.lock:
             self._runtime.core.engine.set_of(self._scope)  # raises if it is not open
@@ -183,6 +191,7 @@ class Views:
 
     def local_channels(self, prefix: str) -> tuple[str, ...]:
         """Channels this node is in or has declared, sorted."""
+        check_prefix(prefix)
         self._runtime.check()
         with self._runtime.core.lock:
             members = self._runtime.core.engine.set_of(self._scope)

@@ -236,10 +236,12 @@ class Asking:
                 self._poll_if_due(life, owner, now)
 
     def _expire(self, life: NodeId, owner: _Owner, now: float) -> None:
+        # A new link to one that is stopped, say: it is not said before its answer table is known.
+        linked = self._cluster.link_of(life) is not None
+        unsaid = Outcome.REFUSED_SILENT if linked else Outcome.REFUSED_NO_LINK
         for counter, question in list(owner.open.items()):
             if question.deadline <= now:
-                never = question.stamp == UNSAID
-                outcome = Outcome.REFUSED_NO_LINK if never else Outcome.UNKNOWN
+                outcome = unsaid if question.stamp == UNSAID else Outcome.UNKNOWN
                 self._settle(life, owner, counter, outcome)
             else:
                 self._deadline = min(self._deadline, question.deadline)

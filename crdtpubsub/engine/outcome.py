@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"  # handed to its clients' queues
     REFUSED_NO_LINK = "refused: no link"
     REFUSED_LAGGING = "refused: lagging"
+    REFUSED_SILENT = "refused: no answer"  # before it was said: linked, and it told no answer table
     REFUSED_NOBODY = "refused: no such member"
     REFUSED_FULL = "refused: full queue"
     REFUSED_RESTARTED = "refused: restarted"  # before it was said: another life answers there

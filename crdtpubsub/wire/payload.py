@@ -142,6 +142,9 @@ def _unpack_carefully(payload: bytes) -> object:
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """A copy of `headers`, if they may travel."""
+    unchecked: object = headers
+    if not isinstance(unchecked, Mapping):
+        raise ConfigError(f"headers={headers!r:.80} must be a dict of str to str")
     said = dict(headers)
     parts: list[object] = [*said, *said.values()]  # unchecked callers exist
     try:

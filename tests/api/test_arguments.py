@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ from crdtpubsub import (
 from crdtpubsub.arguments import check_headers
 from crdtpubsub.names import check_channel, check_client, check_group, check_label, is_name
 from tests import strategies
-from tests.api.helpers import at_once, nodes, story
+from tests.api.helpers import WAIT_S, at_once, nodes, story
 
 CHECKS = [check_channel, check_client, check_group, check_label]
 
@@ -88,6 +89,11 @@ def test_a_name_is_a_str(no_text: Any) -> None:
         ({"advertise": "tcp://host"}, "advertise"),
         ({"advertise": "tcp://host:*"}, "advertise"),
         ({"seeds": "tcp://127.0.0.1:7400"}, "seeds must be a list"),
+        ({"bind": 7400}, "write 'tcp://127.0.0.1:7400'"),
+        ({"bind": b"tcp://127.0.0.1:7400"}, "as a str"),
+        ({"seeds": None}, "leave it out"),
+        ({"seeds": 7400}, "leave it out"),
+        ({"seeds": b"tcp://127.0.0.1:7400"}, "list of endpoints"),
         ({"seeds": ["nonsense"]}, "nonsense"),
         ({"seeds": ["tcp://127.0.0.1:0"]}, "cannot be dialled"),
         ({"seeds": ["tcp://127.0.0.1:99999"]}, "cannot be dialled"),
@@ -194,3 +200,63 @@ async def test_a_name_in_place_of_a_client_or_member_is_refused_in_words() -> No
             with pytest.raises(ConfigError, match="'ann'"):
                 await call
         assert not node.channels()
+
+
+WRONG_TYPES: list[tuple[str, Callable[[Any], Any], str]] = [
+    ("confirm", lambda node: node.publish("room", 1, confirm="5"), "how many seconds"),
+    ("confirm, none", lambda node: node.publish("room", 1, confirm=0), "how many seconds"),
+    ("headers", lambda node: node.publish("room", 1, headers=["a"]), "dict of str to str"),
+    ("headers, empty", lambda node: node.publish("room", 1, headers=[]), "dict of str to str"),
+    ("headers, a text", lambda node: node.publish("room", 1, headers="a"), "dict of str to str"),
+    ("wait_for, timeout", lambda node: node.wait_for("room", timeout="x"), "how many seconds"),
+    ("wait_for, count", lambda node: node.wait_for("room", "2"), "how many members"),
+    ("synced", lambda node: node.synced(timeout="x"), "how many seconds"),
+    ("converged", lambda node: node.converged(timeout=float("nan")), "how many seconds"),
+    ("drain", lambda node: node.drain(timeout="x"), "how many seconds"),
+    ("get", lambda node: node.client("g").get(timeout="x"), "how many seconds"),
+    ("join", lambda node: node.client("j").join("room", timeout="x"), "how many seconds"),
+    ("max_pending", lambda node: node.client(max_pending="5"), "whole number"),
+    ("prefix", lambda node: node.channels(None), "must be a str"),
+    ("local prefix", lambda node: node.local_channels(b"r"), "must be a str"),
+    ("members", lambda node: node.members(b"room"), "not bytes"),
+    ("members, None", lambda node: node.members(None), "not NoneType"),
+    ("members, a list", lambda node: node.members(["room"]), "not list"),
+    ("with those down", lambda node: node.members(5, include_down=True), "not int"),
+    ("local members", lambda node: node.local_members(b"room"), "not bytes"),
+    ("count", lambda node: node.count(b"room"), "not bytes"),
+    ("publish", lambda node: node.publish(b"room", 1), "not bytes"),
+    ("wait_for", lambda node: node.wait_for(None), "not NoneType"),
+]
+
+
+@story
+async def test_what_has_the_wrong_type_is_refused_in_words_and_reads_do_not_say_nobody() -> None:
+    """`members(b"room")` was empty, and `confirm="5"` a TypeError from inside."""
+    async with nodes(1) as [node]:
+        for what, call, says in WRONG_TYPES:
+
+            async def made(call: Callable[[Any], Any] = call) -> None:
+                if asyncio.iscoroutine(result := call(node)):
+                    await result
+
+            with pytest.raises((ConfigError, InvalidNameError), match=says) as caught:
+                await made()
+            assert len(str(caught.value)) < 300, what
+        assert not node.channels()
+        with pytest.raises(TimeoutError):
+            await node.wait_for("room", timeout=0)
+        assert (await node.publish("room", 1, headers={}, confirm=1)).members == 0
+
+
+@story
+async def test_an_owner_with_too_many_members_is_named_by_who_waits_for_equal_rows() -> None:
+    async with nodes(2, config=Config(owner_members_max=2)) as [here, there]:
+        clients = [there.client(f"c{n}") for n in range(3)]
+        for client in clients[:2]:
+            await client.join("room", wait="all", timeout=WAIT_S)
+        await clients[2].join("room")
+        with pytest.raises(TimeoutError, match=r"not converged with n1 .* of n1 no more .*max=2"):
+            await here.converged(timeout=0.3)
+        await clients[0].leave("room")
+        await here.converged(timeout=WAIT_S)
+        assert [member.id for member in here.members("room")] == ["c1", "c2"]

@@ -38,7 +38,9 @@ def test_a_payload_that_many_are_asked_to_take_counts_once_and_many_payloads_hav
         node.ask(question(1), [NodeId("f" * 32)], 1.0, 0.2)
     node.take()
     node.handle(ev.Tick(), 1.1)
-    assert {outcome for _, _, outcome in settled(node)} == {Outcome.REFUSED_NO_LINK}
+    assert {outcome for _, owner, outcome in settled(node) if owner not in (HER, HIM)} == {
+        Outcome.REFUSED_NO_LINK
+    }
     assert node.ask(question(16 * MIB), [HER], 2.0, 1.2) == 5
 
 
@@ -56,3 +58,21 @@ def test_each_owner_is_settled_once_whatever_it_answers() -> None:
     assert settled(node) == [(counter, HER, Outcome.DELIVERED)]
     node.handle(ev.Tick(), 5.1)
     assert settled(node) == [(counter, HIM, Outcome.REFUSED_NO_LINK)]
+
+
+def test_a_linked_owner_that_never_said_its_answer_table_is_not_called_unlinked() -> None:
+    """`no link` sent people looking for a firewall between two nodes that were linked."""
+    node = engine()
+    linked(node)
+    asked = node.ask(question(1), [HER], 1.0, 0.2)
+    stranger = NodeId(f"{77:032x}")
+    elsewhere = node.ask(question(1), [stranger], 1.0, 0.2)
+    assert node.link_of(HER) is not None
+    node.take()
+    node.handle(ev.Tick(), 1.1)
+    assert settled(node) == [
+        (asked, HER, Outcome.REFUSED_SILENT),
+        (elsewhere, stranger, Outcome.REFUSED_NO_LINK),
+    ]
+    assert Outcome.REFUSED_SILENT.refused
+    assert Outcome.REFUSED_SILENT.reason == "no answer"
