@@ -139,8 +139,7 @@ class Asker:
     ) -> Receipt:
         """Queue it for one member of each group of the route; see `picking.pick`."""
         ahead = () if after is None else self._runtime.core.engine.knowing.deltas(after)
-        said = replace(message, after=ahead)
-        receipt = pick(self._runtime.core, route, said, refused, full)
+        receipt = pick(self._runtime.core, route, message, ahead, refused, full)
         self._runtime.tally(refused)
         return receipt
 
