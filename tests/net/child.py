@@ -16,7 +16,19 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from crdtpubsub import Address, Client, Config, CrdtPubSubError, Exit, Member, Message, Node, NodeId
+from crdtpubsub import (
+    Address,
+    Client,
+    Config,
+    CrdtPubSubError,
+    Exit,
+    Member,
+    Message,
+    Node,
+    NodeId,
+    Snapshot,
+    Token,
+)
 from tests.net.churn import Step, steps
 
 BATCH = 25
@@ -31,6 +43,7 @@ class Child:
         self.messages: dict[str, list[object]] = {}
         self.readers: list[asyncio.Task[None]] = []
         self.bytes_read = 0
+        self.watched: list[list[object]] = []
         self.hoarded: list[int] = []
         self.churning: asyncio.Task[int] | None = None
 
@@ -206,6 +219,45 @@ class Child:
         counters = self.node.stats().counters
         held = sum(peer.state == "down" for peer in self.node.peers())
         return held + counters.get("returned", 0) + counters.get("slept", 0)
+
+    # ---------------------------------------------------------------- knowing, scopes
+
+    async def token(self) -> str:
+        return str(self.node.token())
+
+    async def synced(self, token: str, timeout: float) -> None:
+        await self.node.synced(Token.parse(token), timeout=timeout)
+
+    async def publish_after(self, channel: str, data: object, token: str) -> int:
+        return (await self.node.publish(channel, data, after=Token.parse(token))).members
+
+    async def follow(self, channel: str) -> None:
+        watch = self.node.watch(channel)
+
+        async def look() -> None:
+            async for item in watch:
+                if isinstance(item, Snapshot):
+                    self.watched.append(["snapshot", sorted(m.id for m in item.members)])
+                    continue
+                for what in ("joined", "left", "updated"):
+                    if members := getattr(item, what):
+                        self.watched.append([what, sorted(m.id for m in members), str(item.cause)])
+
+        self.readers.append(asyncio.create_task(look()))
+
+    async def told(self) -> list[list[object]]:
+        return self.watched
+
+    async def join_in(self, scope: str, channel: str, client: str) -> None:
+        self.clients[client] = member = self.node.scope(scope).client(client)
+        self.readers.append(asyncio.create_task(self.read(member)))
+        await member.join(channel)
+
+    async def publish_in(self, scope: str, channel: str, size_bytes: int) -> int:
+        return (await self.node.scope(scope).publish(channel, b"x" * size_bytes)).members
+
+    async def count_in(self, scope: str, channel: str) -> int:
+        return self.node.scope(scope).count(channel)
 
     # ---------------------------------------------------------------- churn
 
