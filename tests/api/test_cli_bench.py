@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crdtpubsub.cli.__main__ import main
-from tests.api.cli import run, running
+from tests.api.cli import run_process, running
 from tests.api.test_demo import wait_gone
 
 net = pytest.mark.net
@@ -31,7 +31,7 @@ def test_every_message_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
 @net
 def test_a_line_for_people_and_no_word_beside_it() -> None:
     with tempfile.TemporaryDirectory(prefix="cli-") as world:
-        done = run(world, "bench", "--messages", "500")
+        done = run_process(world, "bench", "--messages", "500")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("500 messages of 128 B from one process to another: ")
     assert done.stdout.endswith(", 0 lost\n")

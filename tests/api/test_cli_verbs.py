@@ -14,7 +14,7 @@ import pytest
 
 from crdtpubsub.cli import output
 from crdtpubsub.cli.__main__ import main
-from tests.api.cli import WITHIN_S, Running, records, run, running
+from tests.api.cli import WITHIN_S, Running, records, run, run_process, running
 
 net = pytest.mark.net
 SECRET = "a secret for the tests of the command line"
@@ -38,7 +38,7 @@ def ready(sub: Running) -> None:
 def test_two_terminals_without_configuration(world: str) -> None:
     with running(world, "sub", "room", "--id", "ann") as sub:
         ready(sub)
-        said = run(world, "pub", "room", "hello")
+        said = run_process(world, "pub", "room", "hello")
         assert (said.returncode, said.stdout, said.stderr) == (0, "room: 1 client took it\n", "")
         assert sub.line() == "hello"
         header, row = run(world, "members", "room").stdout.splitlines()
