@@ -95,6 +95,7 @@ def _plainly(findings: _Findings, endpoint: str, seen: Seen, *, secret: bool) ->
     if seen.complaint:
         word = "nothing_listens" if seen.complaint.startswith("nothing") else "not_reached"
         word = "no_node" if "no node" in seen.complaint else word
+        word = "unresolved" if "does not resolve" in seen.complaint else word
         findings.say(endpoint, word, seen.complaint)
         return False
     if (seen.mechanism == "CURVE") == secret:
@@ -149,7 +150,7 @@ def _all_met(node: Node, candidates: list[str]) -> bool:
     if not peers or not all(peer.linked for peer in peers):
         return False
     found = {peer.endpoint for peer in peers}
-    return all(endpoint in found for endpoint in candidates)
+    return all(endpoint in found or endpoint.startswith("dns:") for endpoint in candidates)
 
 
 async def _peers(findings: _Findings, node: Node) -> None:

@@ -25,6 +25,8 @@ class Seen:
 
 async def probe(endpoint: str, timeout_s: float) -> Seen:
     """Connect, exchange greetings, hang up."""
+    if complaint := await _unresolved(endpoint, timeout_s):
+        return Seen(complaint)
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await _open(endpoint)
@@ -51,11 +53,27 @@ async def probe(endpoint: str, timeout_s: float) -> Seen:
     return Seen("", greeting[12:32].rstrip(b"\0").decode("ascii", "replace"))
 
 
+async def _unresolved(endpoint: str, timeout_s: float) -> str:
+    """Why the name in it has no address; '' if it has, or is one."""
+    scheme, _, rest = endpoint.partition("://")
+    host = rest.rpartition(":")[0].strip("[]")
+    if scheme not in ("tcp", "dns") or not host:
+        return ""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await asyncio.get_running_loop().getaddrinfo(host, None)
+    except TimeoutError:
+        return f"the name {host} does not resolve: the resolver does not answer"
+    except (OSError, UnicodeError) as error:
+        return f"the name {host} does not resolve: {error}"
+    return ""
+
+
 async def _open(endpoint: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     scheme, _, rest = endpoint.partition("://")
     if scheme == "ipc":
         return await asyncio.open_unix_connection(rest)
     host, _, port = rest.rpartition(":")
-    if scheme != "tcp" or not port.isdecimal():
+    if scheme not in ("tcp", "dns") or not port.isdecimal():
         raise ValueError(f"{endpoint!r} is no tcp://host:port")
     return await asyncio.open_connection(host.strip("[]"), int(port))

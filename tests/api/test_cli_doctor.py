@@ -87,6 +87,18 @@ def test_nothing_listens(says: Any) -> None:
     assert said == {"nothing_listens": "nothing listens there"}
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "dns"])
+def test_a_name_that_does_not_resolve(says: Any, scheme: str) -> None:
+    said = says(f"{scheme}://no-such-name.invalid:7400", "--timeout", "0.2")
+    assert said["unresolved"].startswith("the name no-such-name.invalid does not resolve: ")
+
+
+def test_a_name_that_resolves_is_looked_at_behind(world: str, says: Any) -> None:
+    with node(world, bind=BIND) as seed:
+        said = says(seed.replace("tcp://127.0.0.1", "dns://localhost"), code=0)
+    assert set(said) == {"met"}
+
+
 def test_what_listens_is_no_node(says: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         said = says(f"tcp://127.0.0.1:{server.getsockname()[1]}", "--timeout", "0.2")
