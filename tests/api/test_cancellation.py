@@ -240,3 +240,41 @@ async def test_a_publication_that_waits_for_room_was_queued() -> None:
 
         assert await cancelled_everywhere(attempt) >= 2
         nobody_waits(node, other)
+
+
+@story
+async def test_a_confirmed_message_that_is_cancelled_comes_once_or_never_and_its_ticket_goes() -> (
+    None
+):
+    async with nodes(2) as (node, other):
+        client = other.client("c")
+        await client.join("room")
+        await node.wait_for("room", timeout=WAIT_S)
+        said = 0
+
+        async def attempt(
+            cancelling: Cancelling, make: Callable[[int], Coroutine[Any, Any, Any]]
+        ) -> None:
+            nonlocal said
+            said += 1
+            outcome = await cancelling(make(said))
+            if not outcome.cancelled:
+                assert outcome.result.members == 1
+            await node.publish("room", "last", confirm=WAIT_S)
+            got = []
+            while client.pending:
+                item = await message(client)
+                got.append(item.data)
+            # It was queued before anything could be cancelled, and the next came behind it.
+            assert sorted(map(str, got)) == [str(said), "last"], outcome
+            await until(lambda: not node._runtime.core.tickets)
+
+        def publish(number: int) -> Coroutine[Any, Any, Any]:
+            return node.publish("room", number, confirm=WAIT_S)
+
+        def send(number: int) -> Coroutine[Any, Any, Any]:
+            return node.send(client.address, number, confirm=WAIT_S)
+
+        for make in (publish, send):
+            assert await cancelled_everywhere(partial(attempt, make=make)) >= 1
+        nobody_waits(node, other)

@@ -225,6 +225,60 @@ async def test_an_interrupt_anywhere_in_a_publication() -> None:
 
 
 @story
+async def test_an_interrupt_anywhere_in_what_is_sent_to_one_client() -> None:
+    async with nodes(2) as (node, other):
+        stage = Stage(node, other)
+        to = stage.theirs.address
+
+        async def at(place: int) -> bool:
+            broken = breaks(place, node.send(to, place))
+            check(node)
+            await node.send(to, "next")
+            got: list[object] = []
+            while not got or got[-1] != "next":
+                item = await stage.theirs.get(timeout=WAIT_S)
+                assert isinstance(item, Message)
+                got.append(item.data)
+            assert got in ([place, "next"], ["next"])
+            if not broken:
+                assert got == [place, "next"]
+            return broken
+
+        await everywhere(at)
+
+
+@story
+async def test_an_interrupt_anywhere_in_a_confirmed_publication_leaves_none_delivered_twice() -> (
+    None
+):
+    """Of a client of this node: what is asked of others waits, and is no call any more."""
+    async with nodes(1) as (node,):
+        client = node.client("mine")
+        await client.join("room")
+
+        async def at(place: int) -> bool:
+            calls = (
+                node.publish("room", place, confirm=WAIT_S),
+                node.send(client.address, place, confirm=WAIT_S),
+            )
+            broken = [breaks(place, call) for call in calls]
+            check(node)
+            receipt = await node.publish("room", "next", confirm=WAIT_S)
+            assert receipt.clients == {node.id: 1}
+            got = []
+            while client.pending:
+                item = await client.get(timeout=WAIT_S)
+                assert isinstance(item, Message)
+                got.append(item.data)
+            assert got[-1] == "next"
+            assert got.count(place) + got.count("next") == len(got)
+            assert broken.count(False) <= got.count(place) <= 2
+            return any(broken)
+
+        await everywhere(at)
+
+
+@story
 async def test_an_interrupt_anywhere_in_the_making_of_a_client_leaves_its_name_free() -> None:
     async with nodes(1) as (node,):
         at, made = 0, []
