@@ -24,7 +24,9 @@ async def test_many_jobs_each_once_and_spread_evenly() -> None:
             await home.ask("join", channel="jobs", client="w", queue="workers")
             await home.ask("join", channel="jobs", client="x", queue="workers")
         await a.ask("wait_for", channel="jobs", count=6, timeout=20)
-        told = await a.ask("confirm_many", channel="jobs", first=0, count=JOBS, confirm=20.0)
+        told = await a.ask(
+            "confirm_many", patience_s=60, channel="jobs", first=0, count=JOBS, confirm=50.0
+        )
         assert sorted(told) == ["delivered"]
 
         async def all_read() -> bool:
