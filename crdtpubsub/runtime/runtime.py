@@ -186,15 +186,16 @@ class Runtime:
 
     # ---------------------------------------------------------------- callers
 
-    def write(self, event: ev.Event, mailbox: Mailbox | None = None) -> int:
-        """Do a local write, visible when this returns; how many memberships it changed.
-
-        A join names the `mailbox`: if another thread closed it meanwhile, nothing is done.
-        """
+    def write(
+        self, event: ev.Event, mailbox: Mailbox | None = None, end: Mailbox | None = None
+    ) -> int:
+        """Do a local write, visible when this returns; how many memberships it changed."""
         self.check()
         core = self.core
         try:
             with core.lock:
+                if end is not None and end is not core.mailboxes.get(getattr(event, "client", "")):
+                    return 0  # closed by another thread, too, and its id is another client's now
                 if mailbox is not None and mailbox.closed:
                     raise ClosedError("the client was closed; nothing was changed")  # noqa: TRY301
                 if self._draining and mailbox is not None:
@@ -246,8 +247,8 @@ class Runtime:
         if self.core.mailboxes.get(client_id) is not mailbox:
             return
         with contextlib.suppress(ClosedError):  # the node is closing: all memberships end
-            for channel in channels_of(client_id):
-                self.write(ev.Leave(mailbox.scope, channel, self.id, client_id, by_client=True))
+            for name in channels_of(client_id):
+                self.write(ev.Leave(mailbox.scope, name, self.id, client_id, True), end=mailbox)
         with self.core.lock:
             if self.core.mailboxes.get(client_id) is mailbox:
                 del self.core.mailboxes[client_id]

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from crdtpubsub import ClosedError, Config, Exit, Message, Node, NodeId
+from crdtpubsub import Client, ClosedError, Config, Exit, Message, Node, NodeId
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime import Mailbox
 from crdtpubsub.runtime.loop import Loop
-from tests.api.helpers import story
+from tests.api.helpers import at_once, message, nodes, story
 
 SENDER = NodeId("0" * 32)
 
@@ -107,3 +107,23 @@ def test_knobs_beyond_the_wire_are_refused() -> None:
     for knob, value in [("payload_bytes_max", 16 * 1024 * 1024 + 1), ("meta_bytes_max", 4097)]:
         with pytest.raises(ValueError, match=knob):
             Config(**cast("Any", {knob: value}))
+
+
+@story
+async def test_who_opens_the_id_of_a_client_that_two_close_at_once_stays_a_member() -> None:
+    """The slower of the two ended the memberships of the next client of that id."""
+    async with nodes(1) as [node]:
+        client = node.client("ann")
+        await client.join("room")
+        runtime, found = node._runtime, list[Client]()
+
+        def and_then_the_other_was_quicker(client_id: str) -> tuple[str, ...]:
+            at_once(client.close())
+            found.append(node.client(client_id))
+            at_once(found[0].join("room"))
+            return ("room",)
+
+        runtime.close_mailbox("ann", client._mailbox, and_then_the_other_was_quicker)
+        assert [member.id for member in node.members("room")] == ["ann"]
+        await node.publish("room", "hello")
+        assert (await message(found[0])).data == "hello"
