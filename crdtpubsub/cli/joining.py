@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from crdtpubsub import ConfigError, CrdtPubSubError, InvalidNameError, Node, NodeId
+from crdtpubsub.arguments import from_environment
 from crdtpubsub.cli.output import told
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def make_node(args: argparse.Namespace, verb: str) -> Node:
 
 def seeds_of(args: argparse.Namespace) -> list[str]:
     """Each --seed, or what the environment holds."""
-    return args.seed or os.environ.get("CRDTPUBSUB_SEEDS", "").replace(",", " ").split()
+    seeds: list[str] = args.seed or _said("seeds") or []
+    return seeds
 
 
 def secret_of(args: argparse.Namespace) -> str | list[str] | None:
@@ -113,7 +115,8 @@ def secret_of(args: argparse.Namespace) -> str | list[str] | None:
         ConfigError: the file cannot be read, or is empty.
     """
     if args.secret_file is None:
-        return os.environ.get("CRDTPUBSUB_SECRET") or None
+        secret: str | list[str] | None = _said("secret")
+        return secret
     try:
         lines = args.secret_file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -122,6 +125,12 @@ def secret_of(args: argparse.Namespace) -> str | list[str] | None:
     if not secrets:
         raise ConfigError(f"--secret-file {args.secret_file} is empty")
     return secrets
+
+
+def _said(argument: str) -> Any:
+    """What the environment says, read as `Node.from_env` reads it: lists have commas."""
+    variable = f"CRDTPUBSUB_{argument.upper()}"
+    return from_environment({variable: os.environ.get(variable, "")}).get(argument)
 
 
 def patience_s(args: argparse.Namespace) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from crdtpubsub import SyncNode
 from crdtpubsub.cli import output
 from crdtpubsub.cli.__main__ import main
 from tests.api.cli import WITHIN_S, Running, records, run, run_process, running
@@ -218,6 +219,20 @@ def test_over_tcp_with_a_secret_from_a_file_or_the_environment(world: str) -> No
             assert (stranger.returncode, stranger.stdout) == (1, "")
             assert "doctor" in stranger.stderr
             assert SECRET not in stranger.stderr
+
+
+@net
+def test_a_secret_in_rotation_and_seeds_from_the_environment_are_lists_as_for_a_node(
+    world: str,
+) -> None:
+    """`old,new` was taken for one secret: nobody could look into a cluster in rotation."""
+    with SyncNode("tcp://127.0.0.1:*", name="old", secret=SECRET) as node:
+        env = {
+            "CRDTPUBSUB_SECRET": f"{SECRET}, another one that comes next",
+            "CRDTPUBSUB_SEEDS": f"tcp://127.0.0.1:1, {node.endpoint}",
+        }
+        (peer,) = records(run(world, "peers", "--json", "--timeout", "20", stdin=b"", **env))
+    assert (peer["name"], peer["linked"]) == ("old", True)
 
 
 # -------------------------------------------------------------------- how they end
