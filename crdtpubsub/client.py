@@ -32,6 +32,8 @@ class Client:
         """Use `Node.client` instead."""
         self._home = home
         self._mailbox = mailbox
+        self._take = mailbox.take
+        self._check_process = home._runtime.check_process  # noqa: SLF001
         self.id = client_id
         """Unique on its node; another node may have a client of the same id."""
 
@@ -115,8 +117,10 @@ class Client:
         A cancelled `get` loses nothing: the item stays for the next one.
         """
         check_timeout(timeout)
+        self._check_process()
+        if (item := self._take()) is not None:
+            return item
         until = None if timeout is None else monotonic() + timeout
-        self._home._runtime.check_process()  # noqa: SLF001
         while (item := self._mailbox.take()) is None:
             if self._mailbox.closed:
                 raise ClosedError(f"client {self.id!r} is closed; nothing more will come")
@@ -205,18 +209,30 @@ class Subscription:
             item = await self.client.get(timeout=left_s)
             if isinstance(item, Message):
                 return item
-            self.exits.append(item)
-            if not self.client.channels:
-                await self.close()
+            await self._exit(item)
+
+    async def _exit(self, item: Exit) -> None:
+        self.exits.append(item)
+        if not self.client.channels:
+            await self.close()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         """Every message, until it is closed or others have ended its last membership."""
         await self._join()
+        client = self.client
+        take, check_process = client._take, client._check_process  # noqa: SLF001
         while True:
-            try:
-                yield await self.get()
-            except ClosedError:
-                return
+            check_process()
+            item = take()  # what has come needs no call of ours to be waited for
+            if item is None:
+                try:
+                    item = await client.get()
+                except ClosedError:
+                    return
+            if isinstance(item, Message):
+                yield item
+            else:
+                await self._exit(item)
 
     async def close(self) -> None:
         """Leave every channel and take nothing more. Idempotent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FLOOR_BYTES", "Budget"]
+__all__ = ["FLOOR_BYTES", "SHARED_BYTES", "Budget"]
 
 FLOOR_BYTES: Final = 256 * 1024
 """Each link may hold so much, whatever the others hold: slow peers starve nobody."""

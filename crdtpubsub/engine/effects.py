@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from crdtpubsub.crdt.delta import Row as MemberRow
@@ -18,6 +19,7 @@ __all__ = [
     "Changed",
     "Connect",
     "Deliver",
+    "DeliverRun",
     "Disconnect",
     "Effect",
     "Exited",
@@ -138,6 +140,15 @@ class Replied:
 
 
 @light
+class DeliverRun:
+    """Put all of these into the queues of the same clients of mine, in this order."""
+
+    sender: NodeId
+    publications: Sequence[Publication]  # to one channel
+    clients: tuple[str, ...]  # sorted
+
+
+@light
 class Exited:
     """A membership of my client was ended by somebody else: it gets one `Exit`."""
 
@@ -224,6 +235,7 @@ Effect = (
     | Send
     | Deliver
     | Replied
+    | DeliverRun
     | Settled
     | Exited
     | Changed

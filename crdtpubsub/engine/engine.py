@@ -26,6 +26,8 @@ from crdtpubsub.engine.peers import Peer
 from crdtpubsub.engine.picking import Picking
 from crdtpubsub.engine.relay import FullMesh, Relay
 from crdtpubsub.engine.replication import Replication
+from crdtpubsub.engine.scopes import take_run
+from crdtpubsub.engine.slicing import runs, unconfirmed
 from crdtpubsub.names import DECLARATION, DEFAULT_SCOPE, NodeId
 from crdtpubsub.wire import messages as msg
 from crdtpubsub.wire.messages import ANYBODY, Fact, Frame, Goodbye, Message
@@ -36,12 +38,6 @@ MemberKey = tuple[NodeId, str, int]
 """`(owner, client id, birth)` of one member of a channel known from context."""
 
 IDLE_TICK_S = 0.5
-
-
-def _unconfirmed(message: Message) -> bool:
-    if type(message) is msg.Publication:
-        return True
-    return type(message) is msg.Addressed and not message.counter
 
 
 class Engine:
@@ -313,8 +309,11 @@ class Engine:
             self.counters["late_frame"] += 1
         if not frame.part:
             self._answering.frame()
-        for message in frame.messages:
-            if isinstance(message, msg.Hello):
+        for message in runs(frame.messages):
+            if isinstance(message, list):
+                if header.to != ANYBODY:
+                    take_run(self._replication.scopes, cluster, message, sender, late=late)
+            elif isinstance(message, msg.Hello):
                 self._introduction.hello(message, sender, now)
             elif header.to != ANYBODY:
                 self._message(message, sender, now, late=late, gap_free=not gap and not late)
@@ -332,7 +331,7 @@ class Engine:
         header, cluster = frame.header, self._cluster
         sender, inbound = header.sender, cluster.inbound
         held = sender in cluster.peers
-        here = sum(map(_unconfirmed, frame.messages))
+        here = unconfirmed(frame.messages)
         lost = inbound.account(sender, header.published, here, frame.part)
         if held:
             self.counters["publications_received"] += here

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from crdtpubsub.engine.budget import Budget
+from crdtpubsub.engine.budget import SHARED_BYTES, Budget
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.messages import (
     Ack,
@@ -289,9 +289,13 @@ class Outbox:
             records.append(self._urgent.popleft())
         size = publications = 0
         confirmed = False
-        while self._records and self._credit and len(records) < records_max:
-            record, kind = self._records[0]
-            left = len(record) - self._cut_at
+        queue, budget = self._records, self.budget
+        if not self._credit:
+            records_max = 0
+        while queue and len(records) < records_max:
+            record, kind = queue[0]
+            whole = len(record)
+            left = whole - self._cut_at
             if size + left > limit:
                 if not size:  # alone it is too long
                     size = limit
@@ -302,11 +306,16 @@ class Outbox:
                 self._whole()
             else:
                 records.append(record)
-            self._records.popleft()
-            self.budget.release(record)
+            queue.popleft()
+            if whole < SHARED_BYTES:  # as `Budget.release`, some hundred times a frame
+                budget.bytes -= whole
+            else:
+                budget.release(record)
             size += left
-            publications += kind == _PUBLICATION
-            confirmed = confirmed or kind == _CONFIRMED
+            if kind == _PUBLICATION:
+                publications += 1
+            elif kind == _CONFIRMED:
+                confirmed = True
         if not records:
             return None
         if confirmed and (terms := self._terms(self.life)) is not None:

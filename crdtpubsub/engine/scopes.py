@@ -12,6 +12,7 @@ from crdtpubsub.engine.antientropy import AntiEntropy
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.delivery import Router
 from crdtpubsub.engine.dice import Dice
+from crdtpubsub.engine.effects import Deliver, DeliverRun
 from crdtpubsub.engine.groups import Grade, Turns, in_turn
 from crdtpubsub.engine.ledger import Ledger
 from crdtpubsub.engine.peers import Peer, PeerState
@@ -20,7 +21,7 @@ from crdtpubsub.names import NodeId
 from crdtpubsub.wire.limits import SCOPES_MAX
 from crdtpubsub.wire.messages import Addressed, Publication
 
-__all__ = ["OpenScopes", "ScopeState"]
+__all__ = ["OpenScopes", "ScopeState", "take_run"]
 
 SKIP_INTERVAL_S = 1.0
 
@@ -104,6 +105,23 @@ class ScopeState:
             self._skipped_at = now
             self._cluster.count("births_skipped")
             self.gossip.push(self.members.me, self.members.skip(beyond))
+
+
+def take_run(
+    scopes: OpenScopes, cluster: Cluster, run: Sequence[Publication], sender: NodeId, *, late: bool
+) -> None:
+    """Publications in a row to one channel: nearly all that comes where much is said."""
+    if sender not in cluster.peers:
+        cluster.counters["from_stranger"] += len(run)
+        return
+    state = None if late else scopes.get(run[0].scope)
+    clients = () if state is None else state.clients_for(run[0])
+    if not clients:
+        cluster.counters["publications_late" if late else "publications_nobody"] += len(run)
+    elif len(run) == 1:
+        cluster.out.append(Deliver(sender, run[0], clients))
+    else:
+        cluster.out.append(DeliverRun(sender, run, clients))
 
 
 class OpenScopes(dict[str, ScopeState]):

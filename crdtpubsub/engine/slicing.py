@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from crdtpubsub.wire.messages import (
+    Addressed,
     Deltas,
     Frame,
     Hello,
     Live,
     Message,
     ProbeFor,
+    Publication,
     Pull,
     Rows,
     Sums,
 )
 
-__all__ = ["slices"]
+__all__ = ["runs", "slices", "unconfirmed"]
 
 COSTLY = frozenset({Rows, Pull, Sums, Live, Hello, ProbeFor})
 _LOOKED_AT = COSTLY | {Deltas}
@@ -31,17 +33,8 @@ def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
     They share one header: hand them to the engine one after the other, without another frame
     of the same sender in between. What a `Deltas` answers is said by its last slice.
     """
-    costly = 0
-    for message in frame.messages:
-        if message.__class__ not in _LOOKED_AT:
-            continue
-        if not isinstance(message, Deltas):
-            costly += 1
-            if costly > 1:
-                break
-        elif _births(message) > births_max:
-            break
-    else:  # nearly always
+    kinds = list(map(type, frame.messages))  # in C: hundreds of publications are in one frame
+    if _LOOKED_AT.isdisjoint(kinds) or not _is_big(frame.messages, births_max):  # nearly always
         yield frame
         return
     gathered: list[Message] = []
@@ -65,6 +58,44 @@ def slices(frame: Frame, births_max: int) -> Iterator[Frame]:
         gathered = [replace(message, deltas=(parts[-1],))]
     if gathered:
         yield Frame(frame.header, tuple(gathered), number)
+
+
+def runs(messages: Sequence[Message]) -> list[Message | list[Publication]]:
+    """The same in order, with what goes to the same members gathered: publications in a row."""
+    gathered: list[Message | list[Publication]] = []
+    run: list[Publication] = []
+    channel = scope = ""
+    for message in messages:
+        if message.__class__ is not Publication or message.exclude or message.after:
+            gathered.append(message)
+            channel = ""  # no channel has this name: what follows is another run
+        elif message.channel == channel and message.scope == scope:
+            run.append(message)
+        else:
+            channel, scope = message.channel, message.scope
+            run = [message]
+            gathered.append(run)
+    return gathered
+
+
+def unconfirmed(messages: Sequence[Message]) -> int:
+    """How many publications count for the account of their sender."""
+    kinds = list(map(type, messages))
+    count = kinds.count(Publication)
+    if Addressed in kinds:
+        count += sum([type(m) is Addressed and not m.counter for m in messages])
+    return count
+
+
+def _is_big(messages: Sequence[Message], births_max: int) -> bool:
+    costly = 0
+    for message in messages:
+        if isinstance(message, Deltas):
+            if _births(message) > births_max:
+                return True
+        elif message.__class__ in COSTLY:
+            costly += 1
+    return costly > 1
 
 
 def _births(message: Deltas) -> int:

@@ -19,7 +19,7 @@ from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Ticket, Waker, tell
 from crdtpubsub.runtime.exits import ExitDue, exits_due
-from crdtpubsub.runtime.handing import hand_over
+from crdtpubsub.runtime.handing import hand_over, hand_over_run
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.limits import LIMIT_TOLD
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
@@ -92,6 +92,8 @@ class Core:
                     sender.release(effect.endpoint, effect.link, effect.seq)
                 case ef.Deliver():
                     hand_over(self, effect)
+                case ef.DeliverRun():
+                    hand_over_run(self, effect)
                 case ef.Replied():
                     self.requests.on_reply(effect)
                 case ef.Settled():

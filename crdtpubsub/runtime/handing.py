@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from crdtpubsub.engine.effects import Deliver
+from crdtpubsub.engine.effects import Deliver, DeliverRun
 from crdtpubsub.runtime.mailbox import Message
 from crdtpubsub.wire.messages import Addressed, Request
 
 if TYPE_CHECKING:
     from crdtpubsub.runtime.core import Core
 
-__all__ = ["deliver_one", "hand_over", "offer"]
+__all__ = ["deliver_one", "hand_over", "hand_over_run", "offer"]
 
 
 def hand_over(core: Core, effect: Deliver) -> None:
@@ -32,6 +32,25 @@ def hand_over(core: Core, effect: Deliver) -> None:
         deliver_one(core, message, effect.clients)
     else:
         core.deliver(message, effect.clients)
+
+
+def hand_over_run(core: Core, effect: DeliverRun) -> None:
+    """Queue several for the same clients; each is asked once where it has room for all."""
+    sender = effect.sender
+    messages = [Message(p.channel, p.payload, sender, p.headers) for p in effect.publications]
+    size_bytes = sum([message.size_bytes for message in messages])
+    delivered = 0
+    for client in effect.clients:
+        mailbox = core.mailboxes.get(client)
+        if mailbox is not None:
+            if mailbox.put_run(messages, size_bytes):
+                delivered += len(messages)
+            else:
+                delivered += sum(map(mailbox.put, messages))  # some may go: see `overflow`
+                if mailbox.closed:
+                    core.overflowed.append(client)
+            core.to_wake.add(mailbox)
+    core.counters["delivered"] += delivered
 
 
 def offer(core: Core, message: Message, clients: Iterable[str]) -> tuple[int, int]:

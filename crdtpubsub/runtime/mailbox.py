@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Literal
@@ -223,6 +223,20 @@ class Mailbox:
         """Whether a message of that size would be taken now, and nothing lost for it."""
         return not self.closed and self._fits(size_bytes)
 
+    def put_run(self, messages: Sequence[Message], size_bytes: int) -> bool:
+        """Queue all of these if there is room for all, else none: then they are put one by one."""
+        room = self.max_pending - (len(self._items) - self._exits)
+        queued_bytes = self._came_bytes - self._went_bytes
+        if (
+            self.closed
+            or len(messages) > room
+            or queued_bytes + size_bytes > self.max_pending_bytes
+        ):
+            return False
+        self._came_bytes += size_bytes
+        self._items.extend(messages)
+        return True
+
     def offer(self, message: Message) -> bool:
         """Queue a message if there is room: nothing is evicted for it, and nobody is closed."""
         size_bytes = message.size_bytes
@@ -249,6 +263,8 @@ class Mailbox:
 
     def take(self) -> Message | Exit | None:
         """The next item, or None. An interrupt loses none: it is the next one's."""
+        if not self._items:
+            return None
         taken: Message | Exit | None = None
         exits = size_bytes = 0
         try:

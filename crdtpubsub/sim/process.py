@@ -14,6 +14,7 @@ from crdtpubsub.engine.effects import (
     Changed,
     Connect,
     Deliver,
+    DeliverRun,
     Disconnect,
     Effect,
     Exited,
@@ -294,6 +295,9 @@ class Process:
             case Replied(sender, reply):
                 self.replies.append((sender, reply))
                 self.engine.answered(sender, reply.counter, took=1, full=0)
+            case DeliverRun(sender, publications, receivers):
+                for publication in publications:
+                    self._hand_over(sender, publication, receivers)
             case Exited():
                 self.exits.append(effect)
             case Settled(counter, node, outcome, clients):

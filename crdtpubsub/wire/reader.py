@@ -100,6 +100,14 @@ class _Reader:
         known = self._names.get
         scope = known(scope) or self._name("scope", scope)
         channel = known(channel) or self._name("channel", channel)
+        if (
+            type(payload) is bytes
+            and sender == ""
+            and type(headers) is dict
+            and not headers
+            and exclude is None
+        ):  # nearly always
+            return Publication(scope, channel, payload, "", headers)
         if type(payload) is not bytes:  # its length is limited by the unpacker
             bad("payload", payload)
         if sender or sender != "":
