@@ -10,6 +10,7 @@ Profiles, chosen by HYPOTHESIS_PROFILE (CI=true alone means ci):
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from typing import Final
@@ -35,6 +36,10 @@ PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE") or (
 settings.load_profile(PROFILE)
 if PROFILE == "soak":
     os.environ.setdefault("PYTEST_TIMEOUT", "0")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it runs with `&` deaf to Ctrl-C, and all its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 WAITING: Final = ("tests/chaos/", "test_rotation.py", "test_secret.py", "test_lives.py")
