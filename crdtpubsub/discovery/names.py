@@ -13,10 +13,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-__all__ = ["Names", "resolve"]
+__all__ = ["HUNG_AFTER_S", "Names", "resolve"]
 
 LOOKUPS_MAX: Final = 16
-"""At a time, those that hang included: the other names wait."""
+"""At a time, those that hang not counted: the other names wait."""
+
+THREADS_MAX: Final = 64
+"""At a time, those that hang included: then no look-up begins before one of them ends."""
+
+HUNG_AFTER_S: Final = 5.0
+"""One resolver's time-out, as resolv.conf(5) has it: who takes longer makes no other name wait."""
 
 BACK_OFF_MAX: Final = 8
 """A name that cannot be resolved is looked up less and less often: up to so many intervals."""
@@ -36,14 +42,25 @@ def resolve(host: str) -> tuple[str, ...]:
 class Names:
     """What is known of some names. For one thread; it is woken when there is news."""
 
-    def __init__(self, hosts: Iterable[str], interval_s: float, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        hosts: Iterable[str],
+        interval_s: float,
+        wake: Callable[[], None],
+        *,
+        on_demand: bool = False,
+    ) -> None:
+        """Of `hosts`, and what is asked for. `on_demand`: what was found is not looked up again."""
         self.addresses: dict[str, tuple[str, ...]] = {}  # the last that were found
         self.failed: dict[str, str] = {}  # why the last look-up found none
+        self.hung = 0  # look-ups that took longer than `HUNG_AFTER_S`, so far
         self._interval_s = interval_s
         self._wake = wake
+        self._on_demand = on_demand
         self._due = dict.fromkeys(hosts, float("-inf"))
-        self._tries = dict.fromkeys(self._due, 0)
-        self._running: set[str] = set()
+        self._tries: dict[str, int] = {}
+        self._running: dict[str, float] = {}  # since when
+        self._hanging: set[str] = set()  # of those that run
         self._found: deque[tuple[str, tuple[str, ...], str]] = deque()
 
     @property
@@ -51,27 +68,63 @@ class Names:
         """Whether a look-up has ended that `look` has not seen."""
         return bool(self._found)
 
-    def look(self, now: float) -> None:
+    def ask(self, host: str) -> None:
+        """Look `host` up at the next `look`; one that failed, when it is its turn again."""
+        if self._due.get(host, float("inf")) == float("inf"):
+            self._due[host] = float("-inf")
+
+    def forget(self, host: str) -> None:
+        """It is of no interest any more. A look-up that hangs keeps its thread."""
+        self._due.pop(host, None)
+        self._tries.pop(host, None)
+        self.addresses.pop(host, None)
+        self.failed.pop(host, None)
+
+    def look(self, now: float) -> list[str]:
         """Take in what was found; begin the look-ups that are due. Never waits.
 
         A failure changes no address: that nobody answers says nothing of who is there.
+
+        Returns:
+            Those of which something is known that was not before, or that they hang.
         """
+        told = []
         while self._found:
             host, addresses, why = self._found.popleft()
-            self._running.discard(host)
-            self._tries[host] = self._tries[host] + 1 if why else 0
-            wait = min(2 ** min(self._tries[host], 8), BACK_OFF_MAX) if why else 1
-            self._due[host] = now + wait * self._interval_s
+            self._running.pop(host, None)
+            self._hanging.discard(host)
+            if host not in self._due:
+                continue
+            told.append(host)
             if why:
-                self.failed[host] = why
+                self._fail(host, why, now)
             else:
+                self._tries.pop(host, None)
                 self.failed.pop(host, None)
                 self.addresses[host] = addresses
+                self._due[host] = float("inf") if self._on_demand else now + self._interval_s
+        for host, since in self._running.items():
+            if now - since >= HUNG_AFTER_S and host not in self._hanging:
+                self._hanging.add(host)
+                self.hung += 1
+                if host in self._due:
+                    told.append(host)
+                    self._fail(host, f"no answer within {HUNG_AFTER_S:g} s", now)
         for host, due in self._due.items():
-            if due <= now and host not in self._running and len(self._running) < LOOKUPS_MAX:
-                self._begin(host)
+            if due <= now and host not in self._running and self._has_room():
+                self._begin(host, now)
+        return told
 
-    def _begin(self, host: str) -> None:
+    def _fail(self, host: str, why: str, now: float) -> None:
+        tries = self._tries[host] = self._tries.get(host, 0) + 1
+        self._due[host] = now + min(2 ** min(tries, 8), BACK_OFF_MAX) * self._interval_s
+        self.failed[host] = why
+
+    def _has_room(self) -> bool:
+        running = len(self._running)
+        return running - len(self._hanging) < LOOKUPS_MAX and running < THREADS_MAX
+
+    def _begin(self, host: str, now: float) -> None:
         thread = threading.Thread(
             target=self._look_up, args=(host,), name=f"lookup-{host:.40}", daemon=True
         )
@@ -79,7 +132,7 @@ class Names:
             thread.start()
         except RuntimeError:  # no thread to be had: the next look tries again
             return
-        self._running.add(host)
+        self._running[host] = now
 
     def _look_up(self, host: str) -> None:
         try:

@@ -7,8 +7,8 @@ from time import monotonic
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import slices
-from crdtpubsub.errors import ConfigError
 from crdtpubsub.runtime.core import Core
+from crdtpubsub.runtime.dialling import Dialler
 from crdtpubsub.runtime.limits import LIMITS
 from crdtpubsub.runtime.place import Place
 from crdtpubsub.runtime.telling import LOGGED, log
@@ -40,6 +40,7 @@ class Loop:
     def __init__(self, core: Core, decoder: Decoder, place: Place) -> None:
         self.core = core
         self.place = place
+        self.dialler = Dialler(core)
         self.decoder = decoder
         engine = core.engine
         self.assemblies = Assemblies(
@@ -82,29 +83,16 @@ class Loop:
             with self.core.lock:
                 if self.core.overflowed:
                     self.core.bury(self.core.overflowed.pop())
+        if now >= deadline or self.dialler.news:
+            self.dialler.look(now)
         while self.core.dials:
-            self._dial(self.core.dials.pop(0))
+            self.dialler.do(self.core.dials.pop(0))
         emptied = self.core.sender.drain()
         self._streaming = self.core.sender.drained_records > STREAM_RECORDS
         for endpoint in emptied:
             self._emptied(endpoint)
         self.core.let_go(wake=False)
         self.core.teller.tell_due(now, self.core.transport.stats)
-
-    def _dial(self, effect: ef.Connect | ef.Redial | ef.Disconnect) -> None:
-        transport, endpoint = self.core.transport, effect.endpoint
-        try:
-            match effect:
-                case ef.Connect():
-                    transport.connect(endpoint)
-                case ef.Redial():
-                    transport.redial(endpoint)
-                case ef.Disconnect():
-                    transport.disconnect(endpoint)
-        except ConfigError as error:
-            self._limit("dials_refused", endpoint)
-            if self.core.counters["dials_refused"] in LOGGED:
-                log.warning("%s: cannot dial %.120s: %s", self.core.name, endpoint, error)
 
     def _lagging(self, endpoint: str) -> None:
         self._handle(ev.LinkLagging(endpoint))

@@ -34,6 +34,7 @@ class Place:
         self.seeds = Seeds(seeds)
         self._look_at = 0.0
         self._failed = 0
+        self._hung = 0
         self._complained: set[str] = set()
 
     def open(self, transport: Transport) -> str:
@@ -68,6 +69,9 @@ class Place:
             return None
         before = self.seeds.said
         seeds = self.seeds.look(now)
+        if self.seeds.names is not None and (hung := self.seeds.names.hung) > self._hung:
+            core.counters["lookups_hung"] += hung - self._hung
+            self._hung = hung
         self._complain(core)
         return seeds if seeds != before else None
 

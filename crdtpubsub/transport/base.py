@@ -114,8 +114,11 @@ class Transport(Protocol):
         """
         ...
 
-    def connect(self, endpoint: str) -> None:
+    def connect(self, endpoint: str, at: str | None = None) -> None:
         """Dial `endpoint`, and again for ever until `disconnect`. Idempotent.
+
+        `at`: the same place in numbers, to be dialled in its stead. What happens on the link is
+        told of `endpoint`. A host name that is dialled is resolved on the thread all links share.
 
         Raises:
             ConfigError: `is_endpoint(endpoint)` is false, or no file descriptors are left for
@@ -127,8 +130,8 @@ class Transport(Protocol):
         """Drop the link and what is queued on it; report nothing more of it. Idempotent."""
         ...
 
-    def redial(self, endpoint: str) -> None:
-        """Drop the link and dial afresh: a supervisor's tool against a link that hangs.
+    def redial(self, endpoint: str, at: str | None = None) -> None:
+        """Drop the link and dial afresh, `at` another address perhaps, against a link that hangs.
 
         A link that was up reports `Disconnected`; no `Refused` follows. An endpoint that
         was not dialled is left alone.

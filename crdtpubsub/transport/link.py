@@ -31,6 +31,7 @@ class Link:
     __slots__ = (
         "address",
         "announced",
+        "at",
         "connected",
         "dialled",
         "endpoint",
@@ -43,14 +44,22 @@ class Link:
     socket: zmq.Socket[bytes]
     monitor: zmq.Socket[bytes]
 
-    def __init__(self, endpoint: str) -> None:
+    at: str  # where it is dialled: `endpoint`, or the same in numbers
+    address: Address | None
+
+    def __init__(self, endpoint: str, at: str) -> None:
         self.endpoint = endpoint
-        self.address: Address | None = address_of(endpoint)
+        self.go_to(at)
         self.dialled = False  # socket and monitor are there
         self.connected = False
         self.announced = False  # it was said why the handshake failed; the end of it follows
         self.refused_a_frame = False  # a `Writable` is owed
         self.watched = False  # the selector looks for room
+
+    def go_to(self, at: str) -> None:
+        """From the next dial on it leads there."""
+        self.at = at
+        self.address = address_of(at)
 
     def dial(self, context: zmq.Context[zmq.Socket[bytes]], security: Security, key: int) -> None:
         """Make the sockets and dial, with key number `key`.
@@ -64,11 +73,11 @@ class Link:
             undo.callback(self.socket.close, linger=0)
             for option, value in OUTBOUND_OPTIONS:
                 self.socket.setsockopt(option, value)
-            self.socket.setsockopt(zmq.IPV6, needs_ipv6(self.endpoint))
+            self.socket.setsockopt(zmq.IPV6, needs_ipv6(self.at))
             security.prepare_outbound(self.socket, key)
             self.monitor = watch_over(context, self.socket, events)
             undo.callback(self.monitor.close, linger=0)
-            self.socket.connect(self.endpoint)
+            self.socket.connect(self.at)
             undo.pop_all()
         self.dialled = True
         self.announced = False

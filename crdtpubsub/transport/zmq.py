@@ -42,12 +42,7 @@ from crdtpubsub.transport.base import (
     is_endpoint,
 )
 from crdtpubsub.transport.door import Door
-from crdtpubsub.transport.handshakes import (
-    NONSENSE,
-    SILENT,
-    Retries,
-    why_outbound,
-)
+from crdtpubsub.transport.handshakes import NONSENSE, SILENT, Retries, why_outbound
 from crdtpubsub.transport.ipc import PathLock, path_of
 from crdtpubsub.transport.link import (
     DISCONNECTED,
@@ -184,19 +179,19 @@ class ZmqTransport:
         self.stats["paths_restored"] += 1
         return True
 
-    def connect(self, endpoint: str) -> None:
+    def connect(self, endpoint: str, at: str | None = None) -> None:
         """See `Transport`."""
         self._check_usable()
         if endpoint in self._links:
             return
-        if not is_endpoint(endpoint):
+        if not is_endpoint(at or endpoint):
             raise ConfigError(f"{endpoint!r:.200} is neither tcp://host:port nor ipc://path")
         if len(self._links) >= self.links_max:
             raise ConfigError(
                 f"{self.links_max} links are all that the limit of open files allows; "
                 f"raise it (ulimit -n), {FDS_PER_LINK} per link"
             )
-        link = Link(endpoint)
+        link = Link(endpoint, at or endpoint)
         self._links[endpoint] = link
         try:
             self._dial(link)
@@ -216,7 +211,7 @@ class ZmqTransport:
             h for h in self._pending if isinstance(h, FrameIn) or h.endpoint != endpoint
         ]
 
-    def redial(self, endpoint: str) -> None:
+    def redial(self, endpoint: str, at: str | None = None) -> None:
         """See `Transport`."""
         self._check_usable()
         if (link := self._links.get(endpoint)) is None:
@@ -224,6 +219,7 @@ class ZmqTransport:
         if link.connected:
             self._pending.append(Disconnected(endpoint))
         self._hang_up(link, linger_ms=0)
+        link.go_to(at or link.at)
         try:
             self._dial(link)
         except zmq.ZMQError as error:

@@ -155,6 +155,137 @@ def test_what_fails_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None
     assert asked == [0.0, 2.0, 6.0, 14.0, 22.0, 30.0, 38.0]
 
 
+def test_names_that_hang_do_not_keep_others_waiting_and_have_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hangs, answered = threading.Event(), threading.Event()
+
+    def resolve(host: str) -> tuple[str, ...]:
+        if host.startswith("slow"):
+            hangs.wait(60)
+        return ("10.0.0.1",)
+
+    monkeypatch.setattr(names, "resolve", resolve)
+    slow = [f"slow{n:03}" for n in range(200)]
+    known = Names([*slow[:20], "zebra", *slow[20:]], 5.0, answered.set)
+    try:
+        known.look(0.0)
+        assert len(known._running) == names.LOOKUPS_MAX
+        assert not answered.is_set()  # all that may look up hang
+        known.look(names.HUNG_AFTER_S)
+        assert known.hung == names.LOOKUPS_MAX
+        assert known.failed["slow000"] == "no answer within 5 s"
+        assert answered.wait(20)
+        known.look(names.HUNG_AFTER_S)
+        assert known.addresses == {"zebra": ("10.0.0.1",)}
+        for n in range(2, 20):
+            known.look(n * names.HUNG_AFTER_S)
+        assert len(known._running) == names.THREADS_MAX  # never more, whatever is asked
+    finally:
+        hangs.set()
+
+
+@story
+async def test_a_peer_that_advertises_a_name_is_dialled_where_the_name_leads(
+    table: Table,
+) -> None:
+    """It comes back elsewhere, and nobody has a seed that leads there."""
+    port = free_port()
+    place = f"tcp://pod.example:{port}"
+    async with Node(LOOPBACK, name="here", config=QUICK) as here:
+
+        def known() -> set[str]:
+            return {peer.endpoint for peer in here.peers() if peer.linked}
+
+        first = Node(
+            f"tcp://127.0.0.1:{port}", advertise=place, seeds=[here.endpoint], name="first"
+        )
+        async with first:
+            await until(lambda: here.stats().counters.get("noted_unresolved") == 1)
+            table["pod.example"] = ("127.0.0.1",)
+            await until(lambda: known() == {place})
+        table["pod.example"] = ("127.0.0.2",)
+        second = Node(
+            f"tcp://127.0.0.2:{port}", advertise=place, seeds=[here.endpoint], name="second"
+        )
+        async with second:
+            await until(lambda: linked(here) == {"second"})
+            assert known() == {place}
+            async with second.subscribe("room") as messages:
+                await here.wait_for("room", 1, timeout=20)
+                await here.publish("room", "hello")
+                assert (await messages.get(timeout=20)).data == "hello"
+
+
+@story
+async def test_a_name_that_led_astray_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not answered dials afresh, and asks again where the name leads."""
+    port = free_port()
+    asked: list[str] = []
+
+    def resolve(host: str) -> tuple[str, ...]:
+        asked.append(host)  # at first nobody listens there
+        return ("127.0.0.9",) if len(asked) == 1 else ("127.0.0.1",)
+
+    monkeypatch.setattr(names, "resolve", resolve)
+    place = f"tcp://pod.example:{port}"
+    async with (
+        Node(LOOPBACK, name="here", config=QUICK) as here,
+        Node(f"tcp://127.0.0.1:{port}", advertise=place, seeds=[here.endpoint]),
+    ):
+        await until(lambda: asked)
+        await until(lambda: any(peer.linked for peer in here.peers()), timeout=40)
+
+
+HANGS: Final = """
+import asyncio, socket, threading
+from crdtpubsub import Config, Node
+from crdtpubsub.discovery import names
+
+asked, over = threading.Event(), threading.Event()
+real = socket.getaddrinfo
+
+def getaddrinfo(host, *args, **more):
+    if host == "hangs.example" and not more.get("flags"):
+        asked.set()
+        over.wait(60)
+    return real(host, *args, **more)
+
+socket.getaddrinfo = getaddrinfo
+names.HUNG_AFTER_S = 0.2
+
+async def main():
+    bind = "tcp://127.0.0.1:*"
+    async with Node(bind, name="a") as a, Node(bind, seeds=[a.endpoint]) as b:
+        strange = Node(bind, advertise="tcp://hangs.example:7001", seeds=[a.endpoint])
+        async with strange, a.subscribe("room") as messages, asyncio.timeout(30):
+            await asyncio.to_thread(asked.wait)
+            await b.wait_for("room")
+            while not a.stats().counters.get("lookups_hung"):
+                await b.publish("room", 1)
+                await messages.get()
+            assert [p.state for p in b.peers() if p.node == a.id] == ["alive"]
+            while not a.stats().counters.get("noted_unresolved"):
+                await asyncio.sleep(0.01)
+            over.set()
+    print("went on")
+
+asyncio.run(main())
+"""
+
+
+def test_a_resolver_that_hangs_on_what_a_peer_advertises_stalls_no_link() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", HANGS],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "went on\n"), ran.stderr
+
+
 REAL: Final = """
 import asyncio, sys
 from pathlib import Path
