@@ -28,6 +28,7 @@ from tests.chaos.history import (
 )
 from tests.chaos.mesh import Mesh
 from tests.chaos.schedule import PROCESS_KINDS, Step, schedule
+from tests.chaos.starving import CpuLimit, missing
 from tests.net.cluster import Gone, Process, until
 
 __all__ = ["Run", "Verdict", "judge"]
@@ -38,6 +39,8 @@ PATIENCE_S: Final = 90.0
 QUIET_WITHIN_S: Final = 60.0
 CONFIRM_S: Final = 10.0
 STUTTER_S: Final = 0.04
+STARVED_SHARE: Final = 0.1
+STARVED_PERIOD_S: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -126,6 +129,7 @@ class Run:
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _open: dict[int, tuple[float, str, str]] = field(default_factory=dict)
     _confirms: bool = False
+    _can_limit: bool = field(default_factory=lambda: missing() is None)
 
     # ---------------------------------------------------------------- the story
 
@@ -345,6 +349,8 @@ class Run:
                     await asyncio.sleep(STUTTER_S)
                     process.signal(signal.SIGCONT)
                     await asyncio.sleep(STUTTER_S)
+            case "starve":
+                await self._starve(step, process)
             case "kill":
                 self._ends(process, "killed")
                 await process.kill()
@@ -354,6 +360,19 @@ class Run:
                     self._ends(process, "goodbye")
                     await process.close()
                 await self._again(step, process)
+
+    async def _starve(self, step: Step, process: Process) -> None:
+        """A tenth of a core; where no quota can be set, stopped nine tenths of the time."""
+        if self._can_limit:
+            with CpuLimit(process.pid, STARVED_SHARE):
+                await asyncio.sleep(step.lasting_s)
+            return
+        ends_s = time.monotonic() + step.lasting_s
+        while time.monotonic() < ends_s:
+            process.signal(signal.SIGSTOP)
+            await asyncio.sleep((1 - STARVED_SHARE) * STARVED_PERIOD_S)
+            process.signal(signal.SIGCONT)
+            await asyncio.sleep(STARVED_SHARE * STARVED_PERIOD_S)
 
     def _ends(self, process: Process, how: str) -> None:
         self._away.add(process.name)

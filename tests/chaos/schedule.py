@@ -143,7 +143,7 @@ class _Devil:
         return Step(at_s, kind, (*bridge, *order[:cut]), lasting_s, rules)
 
 
-PROCESS_KINDS: Final = ("kill", "goodbye", "pause", "stutter")
+PROCESS_KINDS: Final = ("kill", "goodbye", "pause", "stutter", "starve")
 SHAPES: Final = {
     "delay": Shape(delay_s=0.1, jitter_s=0.02),
     "far": Shape(delay_s=0.2, jitter_s=0.1),
