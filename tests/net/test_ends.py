@@ -170,9 +170,10 @@ def test_multiprocessing_by_every_method() -> None:
 
 
 STOPPED: Final = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from crdtpubsub import Node
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 alone = f"stopped-{os.getpid()}"  # several of these run at a time, and shall not meet
 
 print("ready", flush=True)
