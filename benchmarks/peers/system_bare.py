@@ -187,6 +187,7 @@ class Bare(Driver):
                 self.ring()
 
         self._loop.add_reader(monitor.fileno(), broken)
+        broken()  # its descriptor tells of changes only: look once
 
 
 class BareBatched(Bare):

@@ -107,4 +107,6 @@ class Zenoh(Driver):
         return len(self._members.get(channel, ()))
 
     async def members(self, channel: str) -> int:
-        return sum(1 for _ in self._session.liveliness().get(f"m/{channel}/*"))
+        # Its own channel holds 256, and a query fills it before anybody reads.
+        handler = self._zenoh.handlers.FifoChannel(100_000)
+        return sum(1 for _ in self._session.liveliness().get(f"m/{channel}/*", handler))
