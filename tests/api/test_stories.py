@@ -79,6 +79,10 @@ def test_a_link_that_drained_before_its_lag_was_noted_is_not_lagging_for_ever() 
             def line(_endpoint: str) -> None:
                 return None
 
+        class transport:  # noqa: N801
+            @staticmethod
+            def wake() -> None: ...
+
         def perform(self, _effects: object) -> None: ...
 
     loop = Loop(cast("Any", Core()), cast("Any", None), cast("Any", None))
