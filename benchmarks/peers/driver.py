@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 __all__ = ["Driver", "Note", "Where"]
 
@@ -53,11 +53,17 @@ class Driver:
         self._ringing = False
         self._loop = asyncio.get_running_loop()
 
+    def _unasked(self, what: str) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} has no `{what}`: write it, or say in systems.py, under "
+            "`cannot`, why that is not asked of it"
+        )
+
     # ------------------------------------------------------------ being there
 
     async def open(self) -> str:
         """Be there, know `where.seeds`; the address for the next ones."""
-        raise NotImplementedError
+        self._unasked("open")
 
     async def close(self) -> None:
         """Go."""
@@ -68,18 +74,18 @@ class Driver:
     # ------------------------------------------------------------ messages
 
     async def subscribe(self, channel: str, note: Note) -> None:
-        raise NotImplementedError
+        self._unasked("subscribe")
 
     async def heard_by(self, channel: str, subscribers: int) -> None:
         """Until what is published on `channel` reaches that many."""
 
     async def publish_all(self, channel: str, messages: int, pad: bytes) -> None:
         """`{"n": 0 .. messages - 1, "pad": pad}`, as fast as it goes without loss."""
-        raise NotImplementedError
+        self._unasked("publish_all")
 
     async def publish(self, channel: str, data: dict[str, Any]) -> None:
         """One message, out at once."""
-        raise NotImplementedError
+        self._unasked("publish")
 
     async def publish_here(self, channel: str, first: int, messages: int, pad: bytes) -> None:
         """A burst to subscribers of this process."""
@@ -101,10 +107,10 @@ class Driver:
         """Make the clients of these names, which is not measured."""
 
     async def join(self, channel: str, name: str) -> None:
-        raise NotImplementedError
+        self._unasked("join")
 
     async def leave(self, channel: str, name: str) -> None:
-        raise NotImplementedError
+        self._unasked("leave")
 
     async def join_all(self, rows: Sequence[tuple[str, str]]) -> None:
         """One call a membership, pipelined where the system can."""
@@ -113,11 +119,11 @@ class Driver:
 
     def count(self, channel: str) -> int:
         """How many are in a watched channel, as known here."""
-        raise NotImplementedError
+        self._unasked("count")
 
     async def members(self, channel: str) -> int:
         """Ask who is in `channel`, as an application would; how many it said."""
-        raise NotImplementedError
+        self._unasked("members")
 
     async def members_times(self, channel: str, times: int) -> int:
         """Ask `times` times; how many were said the last time."""

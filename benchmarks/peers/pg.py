@@ -13,7 +13,6 @@ import socket
 import subprocess
 from pathlib import Path
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.common import HEAR_S
@@ -70,12 +69,7 @@ class Erlang:
                 break
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._epmd.terminate()
         self._epmd.wait()
 

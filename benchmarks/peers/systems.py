@@ -60,6 +60,14 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
+_REDIS: Final[dict[str, Any]] = {
+    "modules": ["redis", "hiredis", "uvloop"],
+    "distributions": ["redis", "hiredis", "uvloop"],
+    "programs": ["redis-server"],
+    "server": "redis-server",
+    "get": "pip install redis hiredis uvloop; apt-get install redis-server",
+}
+
 SYSTEMS: Final = {
     system.name: system
     for system in (
@@ -92,11 +100,7 @@ SYSTEMS: Final = {
         System(
             "redis",
             "system_redis:Redis",
-            modules=["redis", "hiredis", "uvloop"],
-            distributions=["redis", "hiredis", "uvloop"],
-            programs=["redis-server"],
-            server="redis-server",
-            get="pip install redis hiredis uvloop; apt-get install redis-server",
+            **_REDIS,
             cannot={
                 "join": COUNTS_ONLY,
                 "memberships": COUNTS_ONLY,
@@ -108,11 +112,7 @@ SYSTEMS: Final = {
         System(
             "redis-set",
             "system_redis:RedisSet",
-            modules=["redis", "hiredis", "uvloop"],
-            distributions=["redis", "hiredis", "uvloop"],
-            programs=["redis-server"],
-            server="redis-server",
-            get="pip install redis hiredis uvloop; apt-get install redis-server",
+            **_REDIS,
             cannot={
                 "throughput": SAME_MESSAGES,
                 "latency": SAME_MESSAGES,

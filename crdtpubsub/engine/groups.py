@@ -83,7 +83,7 @@ class Turns:
 
     def took(self, channel: str, group: str, member: InGroup) -> None:
         """It was its turn; the next one's is next."""
-        if len(self._last) >= self.TURNS_MAX:
+        if len(self._last) >= self.TURNS_MAX and (channel, group) not in self._last:
             self._last.clear()
         self._last[channel, group] = member
 

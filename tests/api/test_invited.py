@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from crdtpubsub import (
+    Client,
     ClosedError,
     ConfigError,
     Exit,
     Member,
+    Node,
     NodeId,
     QueueFullError,
     SyncNode,
@@ -22,12 +24,18 @@ from tests.cancelling import cancelled_everywhere
 pytestmark = pytest.mark.net
 
 
+async def ann_of(there: Node, here: Node) -> tuple[Client, Member]:
+    """A client of one node, in the lobby; and the member that another node sees."""
+    ann = there.client("ann")
+    await ann.join("lobby")
+    (member,) = await here.wait_for("lobby", 1, timeout=WAIT_S)
+    return ann, member
+
+
 @story
 async def test_a_client_of_another_node_joins_and_is_seen_when_the_call_returns() -> None:
     async with nodes(3) as (here, there, third):
-        ann = there.client("ann")
-        await ann.join("lobby")
-        (member,) = await here.wait_for("lobby", 1, timeout=WAIT_S)
+        ann, member = await ann_of(there, here)
         await here.join("room", member, meta={"by": "here"})
         assert [(m.id, m.node, m.meta) for m in here.members("room")] == [
             ("ann", there.id, {"by": "here"})
@@ -64,9 +72,7 @@ async def test_a_client_of_this_node_named_by_its_member_joins_too() -> None:
 @story
 async def test_who_is_not_there_does_not_join() -> None:
     async with nodes(2) as (here, there):
-        ann = there.client("ann")
-        await ann.join("lobby")
-        (member,) = await here.wait_for("lobby", 1, timeout=WAIT_S)
+        ann, member = await ann_of(there, here)
         with pytest.raises(ClosedError, match="'bob' of node 'n1' is no open client"):
             await here.join("room", Member("lobby", "bob", there.id))
         east = here.scope("east")
@@ -94,9 +100,7 @@ async def test_who_is_not_there_does_not_join() -> None:
 @story
 async def test_an_owner_with_as_many_members_as_it_may_have_takes_no_more() -> None:
     async with nodes(2) as (here, there):
-        ann = there.client("ann")
-        await ann.join("lobby")
-        (member,) = await here.wait_for("lobby", 1, timeout=WAIT_S)
+        _ann, member = await ann_of(there, here)
         object.__setattr__(there._runtime.config, "owner_members_max", 1)
         with pytest.raises(QueueFullError, match="takes no more just now; nothing was changed"):
             await here.join("room", member)
@@ -108,9 +112,7 @@ async def test_an_owner_with_as_many_members_as_it_may_have_takes_no_more() -> N
 @story
 async def test_one_who_asks_too_often_is_told_so_and_harms_nobody() -> None:
     async with nodes(2) as (here, there):
-        ann = there.client("ann")
-        await ann.join("lobby")
-        (member,) = await here.wait_for("lobby", 1, timeout=WAIT_S)
+        _ann, member = await ann_of(there, here)
         there._runtime.core.engine.peers()[0].allowance._left = -1e9
         with pytest.raises(QueueFullError, match="just now"):
             await here.join("room", member)
@@ -122,9 +124,7 @@ async def test_one_who_asks_too_often_is_told_so_and_harms_nobody() -> None:
 @story
 async def test_cancelled_anywhere_it_can_be_asked_again() -> None:
     async with nodes(2) as (here, there):
-        ann = there.client("ann")
-        await ann.join("lobby")
-        (member,) = await here.wait_for("lobby", 1, timeout=WAIT_S)
+        _ann, member = await ann_of(there, here)
         tried = 0
 
         async def attempt(cancelling: object) -> None:
@@ -142,9 +142,7 @@ async def test_cancelled_anywhere_it_can_be_asked_again() -> None:
 @story
 async def test_of_many_at_once_each_joins_once() -> None:
     async with nodes(2) as (here, there):
-        ann = there.client("ann")
-        await ann.join("lobby")
-        (member,) = await here.wait_for("lobby", 1, timeout=WAIT_S)
+        ann, member = await ann_of(there, here)
         rooms = [f"room-{n}" for n in range(100)]
         await asyncio.gather(*(here.join(room, member) for room in rooms for _ in range(2)))
         assert [here.count(room) for room in rooms] == [1] * 100

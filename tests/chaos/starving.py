@@ -6,7 +6,6 @@ import contextlib
 import os
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 __all__ = ["CpuLimit", "missing"]
@@ -69,12 +68,7 @@ class CpuLimit:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):  # it was killed meanwhile
                 (self._before / "cgroup.procs").write_text(str(self._pid))

@@ -175,11 +175,12 @@ from crdtpubsub import Node
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 alone = f"stopped-{os.getpid()}"  # several of these run at a time, and shall not meet
+parent = os.getppid()
 
 print("ready", flush=True)
 
 async def main():
-    while True:
+    while os.getppid() == parent:  # a test that was killed leaves nobody behind
         async with (
             Node(name="a", cluster=alone) as a,
             Node(name="b", cluster=alone, seeds=[a.endpoint]) as b,

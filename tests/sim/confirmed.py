@@ -9,6 +9,16 @@ from crdtpubsub.sim import World
 from crdtpubsub.sim.faults import CutMode, Weather
 from crdtpubsub.sim.queues import QueueCheck, Verdict
 
+QUICK = Config(
+    probe_interval_s=0.2,
+    probe_timeout_max_s=0.1,
+    probe_timeout_min_s=0.05,
+    suspicion_mult=2.0,
+    suspicion_max_mult=2.0,
+    forget_after_s=8.0,
+)
+"""Deaths are found, and forgotten, within seconds of invented time."""
+
 
 class Confirmed:
     """A world in which everybody asks everybody, and a journal of it."""
@@ -66,16 +76,8 @@ def storm(seed: int, *, messages: int = 200) -> tuple[Confirmed, Verdict]:
         duplicate=dice.choice((0.0, 0.05)),
         shuffle=dice.choice((0.0, 0.05)),
     )
-    config = Config(
-        probe_interval_s=0.2,
-        probe_timeout_max_s=0.1,
-        probe_timeout_min_s=0.05,
-        suspicion_mult=2.0,
-        suspicion_max_mult=2.0,
-        forget_after_s=8.0,
-    )
     nodes = dice.randint(2, 4)
-    world = World(seed=seed, nodes=nodes, weather=weather, config=config)
+    world = World(seed=seed, nodes=nodes, weather=weather, config=QUICK)
     confirmed = Confirmed(world)
     confirmed.join(*range(nodes), clients=dice.randint(1, 2))
     for _ in range(messages):

@@ -7,21 +7,13 @@ from random import Random
 
 import pytest
 
-from crdtpubsub.config import Config
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.sim import World
 from crdtpubsub.sim.faults import CutMode, Weather
 from crdtpubsub.wire.messages import Addressed
+from tests.sim.confirmed import QUICK
 
-QUICK = Config(
-    probe_interval_s=0.2,
-    probe_timeout_max_s=0.1,
-    probe_timeout_min_s=0.05,
-    suspicion_mult=2.0,
-    suspicion_max_mult=2.0,
-    forget_after_s=8.0,
-)
 GROUP = "workers"
 Asked = dict[str, tuple[int, int]]
 """Job -> which life asked, and the number under which it is settled."""

@@ -7,21 +7,12 @@ from random import Random
 
 import pytest
 
-from crdtpubsub.config import Config
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.sim import CutMode, World
 from crdtpubsub.sim.faults import Weather
 from crdtpubsub.wire.messages import Invite, Reply, Request
-
-QUICK = Config(
-    probe_interval_s=0.2,
-    probe_timeout_max_s=0.1,
-    probe_timeout_min_s=0.05,
-    suspicion_mult=2.0,
-    suspicion_max_mult=2.0,
-    forget_after_s=8.0,
-)
+from tests.sim.confirmed import QUICK
 
 
 def request(number: int, wait_s: float) -> Request:
