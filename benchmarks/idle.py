@@ -18,6 +18,7 @@ Prints    One JSON line: cpu_percent (median, and the worst node), bytes_per_s a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from statistics import median
 from time import monotonic, process_time
 
@@ -55,10 +56,8 @@ async def sleeper(pipe: Pipe, seeds: list[str], nodes: int, seconds: float, dead
         await pipe.heard()
 
 
-def _grown(before: object, after: object, key: str) -> int:
-    assert isinstance(before, dict)
-    assert isinstance(after, dict)
-    return int(after[key] - before[key])
+def _grown(before: Mapping[str, int], after: Mapping[str, int], key: str) -> int:
+    return after[key] - before[key]
 
 
 def main() -> None:

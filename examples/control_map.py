@@ -19,8 +19,11 @@ class ControlMap:
         self.node = node
 
     async def send_msg(self, channel: str, msg: object) -> int:
-        """Send to all clients of the channel, on every node; how many."""
-        return (await self.node.publish(channel, msg)).members
+        """Send to all clients of the channel, on every node; how many have it in their queue.
+
+        Confirmed: whoever deletes the channel next, their `Exit` comes behind it.
+        """
+        return (await self.node.publish(channel, msg, confirm=30)).members
 
     async def add_channel(self, channel: str) -> None:
         """Let it exist, clients or not."""
