@@ -142,6 +142,13 @@ class Proxy:
             self._server.close()
         self.reset()
 
+    async def close(self) -> None:
+        """No longer there; its links' sockets are closed when it returns."""
+        self.refuse()
+        if self._links:
+            await asyncio.wait(self._links)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn
+
     def reset(self) -> None:
         for link in self._links:
             link.cancel()
@@ -250,6 +257,8 @@ async def measure(messages: int, receivers: int, every_s: float, seed: int) -> d
             verdict["loose_lost_reported"] += counters.get("publications_lost", 0)
         talker.tell("stats")
         stats = await talker.heard()
+    for proxy in proxies:
+        await proxy.close()
     return {
         "messages": messages,
         "receivers": receivers,

@@ -37,6 +37,8 @@ from crdtpubsub.names import DEFAULT_SCOPE
 CLIENTS = 1000
 WRITES = 1000
 LONG_S = 300.0
+SETTLED_S = 3.0
+"""For what forming, or a great change, left behind."""
 NODE_PANELS = (
     "idle_bytes_per_s_node",
     "idle_cpu_percent_node",
@@ -169,7 +171,7 @@ def against_nodes(sizes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
     for nodes in sizes:
         with Children() as children:
             cluster = Cluster(children, nodes)
-            sleep(3.0)  # what forming left behind
+            sleep(SETTLED_S)
             idle = cluster.idle(seconds)
             join = cluster.written("join", 0, idle)
             publish = cluster.written("publish", 0, idle)
@@ -202,7 +204,7 @@ def against_members(sizes: Sequence[int]) -> list[dict[str, Any]]:
             cluster.all[1].ask(("held", members), LONG_S)
             took_s = monotonic() - start
             sent = cluster.cost()["bytes"] - before["bytes"]
-            idle = cluster.idle(3.0)
+            idle = cluster.idle(SETTLED_S)
             join = cluster.written("join", turn + 1, idle)
             row = {
                 "members": members,
@@ -228,7 +230,7 @@ def heal(memberships: int) -> dict[str, Any]:
         a.ask(("hold", memberships), LONG_S)
         b.ask(("held", memberships), LONG_S)
         whole = cluster.cost()["bytes"] - before["bytes"]
-        idle = cluster.idle(3.0)["bytes"]
+        idle = cluster.idle(SETTLED_S)["bytes"]
         before = cluster.cost()
         a.ask(("change", changes + 1), LONG_S)
         b.ask(("changed", changes + 1), LONG_S)

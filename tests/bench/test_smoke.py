@@ -1,0 +1,93 @@
+"""Each benchmark runs, at its smallest: its `main`, real nodes, real processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from importlib import import_module
+from multiprocessing import forkserver
+from typing import Any
+
+import pytest
+
+import benchmarks.__main__ as all_of_them
+from benchmarks import common, growth, micro
+
+pytestmark = pytest.mark.net
+
+QUICK: dict[str, tuple[str, ...]] = {
+    "publish_throughput": (
+        *("--repeat", "1", "--messages", "300"),
+        *("--receivers", "1", "--payload-bytes", "100"),
+    ),
+    "publish_latency": ("--repeat", "1", "--messages", "50"),
+    "join_visible": ("--repeat", "1", "--rounds", "3", "--pace-ms", "1"),
+    "joins_bulk": ("--joins", "200"),
+    "join_under_load": ("--memberships", "2000"),
+    "slow_reader": ("--messages", "50"),
+    "idle": ("--nodes", "2", "--seconds", "0.2"),
+    "confirmed_under_resets": ("--messages", "300", "--receivers", "1"),
+    "detection": ("--kills", "1", "--silences", "0"),
+    "micro": ("--repeat", "1"),
+    "growth": ("--nodes", "2", "--members", "1000", "--heal", "0", "--idle-s", "0.2"),
+}
+LONGER: dict[str, tuple[str, ...]] = {
+    "publish_throughput": ("--repeat", "1", "--messages", "900"),
+    "detection": ("--kills", "1", "--silences", "1"),
+    "idle": ("--nodes", "10", "--seconds", "2"),
+    "confirmed_under_resets": ("--messages", "20000", "--reset-every-s", "0.5"),
+    "growth": ("--nodes", "5", "--members", "1000", "3000", "--heal", "20000", "--idle-s", "1"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _children_start_at_once() -> Iterator[None]:
+    """Forked from a process that has imported all: what starting costs is not the question."""
+    patch = pytest.MonkeyPatch()
+    quick = multiprocessing.get_context("forkserver")
+    quick.set_forkserver_preload(["benchmarks.common", "benchmarks.bare"])
+    patch.setattr(common, "_SPAWN", quick)
+    patch.setattr(growth, "SETTLED_S", 0.1)
+    patch.setattr(micro, "SMALLER", 100)
+    yield
+    patch.undo()
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_it_runs_and_prints_its_lines(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in lines_of(name, QUICK[name], monkeypatch, capsys):
+        assert line["benchmark"] == name
+        assert line["facts"]["python"]
+        assert not any(line.get(key) for key in ("lost", "refused", "missing", "disordered"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", LONGER)
+def test_its_other_cases_run_too(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lines_of(name, LONGER[name], monkeypatch, capsys)
+
+
+def lines_of(
+    name: str,
+    arguments: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> list[dict[str, Any]]:
+    monkeypatch.setattr("sys.argv", [name, *arguments])
+    with nullcontext() if name != "confirmed_under_resets" else pytest.raises(SystemExit) as end:
+        import_module(f"benchmarks.{name}").main()
+    assert end is None or not end.value.code
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines
+    return lines
+
+
+def test_none_is_forgotten() -> None:
+    assert set(QUICK) >= set(all_of_them.ALL)
