@@ -32,6 +32,7 @@ from crdtpubsub.wire.messages import (
     Probe,
     ProbeFor,
     Publication,
+    Publications,
     Pull,
     RelayedAck,
     Reply,
@@ -186,6 +187,9 @@ messages_by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         st.dictionaries(texts, texts, max_size=3),
         st.none() | st.tuples(lives, names),
         st.lists(deltas(), max_size=2).map(tuple),
+    ),
+    Publications: st.builds(
+        Publications, names, names, st.lists(st.binary(max_size=60), min_size=1).map(tuple)
     ),
     Ask: st.builds(Ask, names, u32s, st.lists(_writes(), max_size=3).map(tuple)),
     Seen: st.builds(Seen, names, u32s, st.booleans()),

@@ -144,8 +144,10 @@ class DeliverRun:
     """Put all of these into the queues of the same clients of mine, in this order."""
 
     sender: NodeId
-    publications: Sequence[Publication]  # to one channel
+    channel: str
+    payloads: Sequence[bytes]
     clients: tuple[str, ...]  # sorted
+    headers: Sequence[dict[str, str]] = ()  # of each, or none: then nobody has any
 
 
 @light

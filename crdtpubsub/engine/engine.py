@@ -310,7 +310,7 @@ class Engine:
         if not frame.part:
             self._answering.frame()
         for message in runs(frame.messages):
-            if isinstance(message, list):
+            if isinstance(message, list | msg.Publications):
                 if header.to != ANYBODY:
                     take_run(self._replication.scopes, cluster, message, sender, late=late)
             elif isinstance(message, msg.Hello):
@@ -404,7 +404,7 @@ class Engine:
                 self._answering.terms(message, sender)
             case msg.Answers():
                 self._asking.answers(message, sender, now, late=late)
-            case msg.Hello():
+            case msg.Hello() | msg.Publications():
                 pass  # taken before
             case _:
                 assert_never(message)

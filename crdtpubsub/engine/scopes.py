@@ -19,7 +19,7 @@ from crdtpubsub.engine.peers import Peer, PeerState
 from crdtpubsub.errors import ClosedError, ConfigError
 from crdtpubsub.names import NodeId
 from crdtpubsub.wire.limits import SCOPES_MAX
-from crdtpubsub.wire.messages import Addressed, Publication
+from crdtpubsub.wire.messages import Addressed, Publication, Publications
 
 __all__ = ["OpenScopes", "ScopeState", "take_run"]
 
@@ -79,7 +79,7 @@ class ScopeState:
             return False
         return bool(difference(delta.runs, members.seen(owner)))  # else updates and removals
 
-    def clients_for(self, publication: Publication | Addressed) -> tuple[str, ...]:
+    def clients_for(self, publication: Publication | Publications | Addressed) -> tuple[str, ...]:
         """My clients that it is for; of a queue group one, in the order to try them."""
         me, channel = self.members.me, publication.channel
         if isinstance(publication, Addressed) and publication.group:
@@ -91,6 +91,8 @@ class ScopeState:
             if channel and client not in self.members.clients(me, channel):
                 return ()
             return (client,)  # whether a client that need not be a member exists, its driver knows
+        if isinstance(publication, Publications):
+            return self.router.route(channel).clients
         owner, member = publication.exclude or ("", None)
         return self.router.local(channel, member if owner == me else None)
 
@@ -108,20 +110,33 @@ class ScopeState:
 
 
 def take_run(
-    scopes: OpenScopes, cluster: Cluster, run: Sequence[Publication], sender: NodeId, *, late: bool
+    scopes: OpenScopes,
+    cluster: Cluster,
+    run: Publications | Sequence[Publication],
+    sender: NodeId,
+    *,
+    late: bool,
 ) -> None:
     """Publications in a row to one channel: nearly all that comes where much is said."""
+    first: Publication | Publications
+    if isinstance(run, Publications):
+        first, count = run, len(run.payloads)
+    else:
+        first, count = run[0], len(run)
     if sender not in cluster.peers:
-        cluster.counters["from_stranger"] += len(run)
+        cluster.counters["from_stranger"] += count
         return
-    state = None if late else scopes.get(run[0].scope)
-    clients = () if state is None else state.clients_for(run[0])
+    state = None if late else scopes.get(first.scope)
+    clients = () if state is None else state.clients_for(first)
     if not clients:
-        cluster.counters["publications_late" if late else "publications_nobody"] += len(run)
-    elif len(run) == 1:
+        cluster.counters["publications_late" if late else "publications_nobody"] += count
+    elif isinstance(run, Publications):
+        cluster.out.append(DeliverRun(sender, run.channel, run.payloads, clients))
+    elif count == 1:
         cluster.out.append(Deliver(sender, run[0], clients))
     else:
-        cluster.out.append(DeliverRun(sender, run, clients))
+        payloads, headers = [p.payload for p in run], [p.headers for p in run]
+        cluster.out.append(DeliverRun(sender, run[0].channel, payloads, clients, headers))
 
 
 class OpenScopes(dict[str, ScopeState]):

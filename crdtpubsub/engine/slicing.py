@@ -14,6 +14,7 @@ from crdtpubsub.wire.messages import (
     Message,
     ProbeFor,
     Publication,
+    Publications,
     Pull,
     Rows,
     Sums,
@@ -82,6 +83,8 @@ def unconfirmed(messages: Sequence[Message]) -> int:
     """How many publications count for the account of their sender."""
     kinds = list(map(type, messages))
     count = kinds.count(Publication)
+    if Publications in kinds:
+        count += sum([len(m.payloads) for m in messages if type(m) is Publications])
     if Addressed in kinds:
         count += sum([type(m) is Addressed and not m.counter for m in messages])
     return count

@@ -36,8 +36,12 @@ def hand_over(core: Core, effect: Deliver) -> None:
 
 def hand_over_run(core: Core, effect: DeliverRun) -> None:
     """Queue several for the same clients; each is asked once where it has room for all."""
-    sender = effect.sender
-    messages = [Message(p.channel, p.payload, sender, p.headers) for p in effect.publications]
+    sender, channel = effect.sender, effect.channel
+    if effect.headers:
+        said = zip(effect.payloads, effect.headers, strict=True)
+        messages = [Message(channel, payload, sender, headers) for payload, headers in said]
+    else:
+        messages = [Message(channel, payload, sender, {}) for payload in effect.payloads]
     size_bytes = sum([message.size_bytes for message in messages])
     delivered = 0
     for client in effect.clients:

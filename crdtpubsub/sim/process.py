@@ -295,9 +295,9 @@ class Process:
             case Replied(sender, reply):
                 self.replies.append((sender, reply))
                 self.engine.answered(sender, reply.counter, took=1, full=0)
-            case DeliverRun(sender, publications, receivers):
-                for publication in publications:
-                    self._hand_over(sender, publication, receivers)
+            case DeliverRun(_, channel, payloads, receivers):
+                for payload in payloads:
+                    self.delivered += [(client, channel, payload) for client in receivers]
             case Exited():
                 self.exits.append(effect)
             case Settled(counter, node, outcome, clients):

@@ -35,6 +35,7 @@ from crdtpubsub.wire.messages import (
     Probe,
     ProbeFor,
     Publication,
+    Publications,
     Pull,
     RelayedAck,
     Reply,
@@ -51,6 +52,7 @@ from crdtpubsub.wire.messages import (
 __all__ = ["Encoder", "chunk", "frame"]
 
 _PUBLICATION: Final = int(Kind.PUBLICATION)
+_PUBLICATIONS: Final = int(Kind.PUBLICATIONS)
 _PICKED: Final = int(Kind.PICKED)
 _CHUNK: Final = Struct(">BBBIBIBIBI")  # an array of 5: a small int, three u32, the start of a bin
 
@@ -92,6 +94,10 @@ class Encoder:
             return self.message(said)
         but = None if exclude is None else (bytes.fromhex(exclude[0]), exclude[1])
         return self._pack((_PUBLICATION, scope, channel, payload, sender, headers or {}, but))
+
+    def publications(self, scope: str, channel: str, payloads: Sequence[bytes]) -> bytes:
+        """The record of a `Publications`, likewise."""
+        return self._pack((_PUBLICATIONS, scope, channel, payloads))
 
     def picked(
         self, said: Addressed, group: str, client: str, after: tuple[Delta, ...] = ()
@@ -136,6 +142,8 @@ def _record(message: Message) -> tuple[object, ...]:
                 whole = (ahead, scope, channel, payload, sender, headers, but)
                 return Kind.PUBLICATION_AFTER, *whole
             return Kind.PUBLICATION, scope, channel, payload, sender, headers, but
+        case Publications(scope, channel, payloads):
+            return Kind.PUBLICATIONS, scope, channel, payloads
         case Deltas(scope, deltas, answers, more):
             return Kind.DELTAS, scope, _chunks([_delta(d) for d in deltas]), answers, more
         case Hello(fact, nonce, capabilities):

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     SEEN = 25
     PUBLICATION_AFTER = 26
     PICKED = 27
+    PUBLICATIONS = 28
     REQUEST = 29
     REPLY = 30
     INVITE = 31

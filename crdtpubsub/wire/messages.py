@@ -309,6 +309,15 @@ class Publication:
     after: tuple[Delta, ...] = ()  # what its receiver must know first, in one record with it
 
 
+@light
+class Publications:
+    """The same for many in a row to one channel, with no more to them than their payloads."""
+
+    scope: str
+    channel: str
+    payloads: tuple[bytes, ...]  # one at least, and no more than an array may hold: `CHUNK`
+
+
 # ---------------------------------------------------------------- on the way
 
 
@@ -346,6 +355,7 @@ Message = (
     | Ask
     | Seen
     | Publication
+    | Publications
     | Chunk
     | Addressed
     | Request

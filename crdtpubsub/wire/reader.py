@@ -20,6 +20,7 @@ from crdtpubsub.wire.limits import (
     ENDPOINT_BYTES_MAX,
     META_BYTES_MAX,
     RECORD_BYTES_MAX,
+    RECORDS_MAX,
     SCOPES_MAX,
     U32_MAX,
     U64_MAX,
@@ -43,6 +44,7 @@ from crdtpubsub.wire.messages import (
     Probe,
     ProbeFor,
     Publication,
+    Publications,
     Pull,
     RelayedAck,
     Request,
@@ -78,9 +80,10 @@ class _Reader:
     Every method takes a record whose arity is right and says no by raising.
     """
 
-    __slots__ = ("_names",)
+    __slots__ = ("_in_a_row", "_names")
 
     def __init__(self) -> None:
+        self._in_a_row = 0
         self._names: dict[object, str] = {}
 
     def read(self, record: object) -> Message | None:
@@ -119,6 +122,16 @@ class _Reader:
                 bad("member to exclude", exclude)
             exclude = (fields.life(exclude[0]), self._name("client id", exclude[1]))
         return Publication(scope, channel, payload, sender, headers, exclude)
+
+    def publications(self, record: tuple[Any, ...]) -> Publications:
+        _, scope, channel, payloads = record
+        if type(payloads) is not tuple or not payloads:  # the unpacker limits both lengths
+            bad("list of payloads", payloads)
+        fields.check_types("payload", payloads, bytes)
+        self._in_a_row += len(payloads)
+        if self._in_a_row > RECORDS_MAX:
+            refuse(f"more than {RECORDS_MAX} payloads")
+        return Publications(self._name("scope", scope), self._name("channel", channel), payloads)
 
     def addressed(self, record: tuple[Any, ...]) -> Addressed:
         _, counter, scope, channel, client, payload, headers, exclude = record
@@ -420,6 +433,7 @@ _READERS: Final[dict[int, tuple[int, Callable[[_Reader, tuple[Any, ...]], Messag
     int(Kind.SUMS): (5, _Reader.sums),
     int(Kind.LIVE): (6, _Reader.live),
     int(Kind.PUBLICATION): (7, _Reader.publication),
+    int(Kind.PUBLICATIONS): (4, _Reader.publications),
     int(Kind.ASK): (4, _Reader.ask),
     int(Kind.SEEN): (4, _Reader.seen),
     int(Kind.PUBLICATION_AFTER): (8, _Reader.publication_after),

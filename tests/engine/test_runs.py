@@ -5,13 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crdtpubsub.engine import effects as ef
+from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import runs, unconfirmed
-from crdtpubsub.names import NodeId
+from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.mailbox import Mailbox, Message
-from crdtpubsub.wire.messages import Addressed, Echo, Publication
+from crdtpubsub.wire.messages import Addressed, Echo, Publication, Publications
 from crdtpubsub.wire.messages import Message as Record
-
-HER = NodeId("02" * 16)
+from tests.engine.test_stories import HER, HIM, engine, linked, said
 
 publications = st.builds(
     Publication,
@@ -20,27 +21,57 @@ publications = st.builds(
     st.binary(max_size=3),
     exclude=st.sampled_from([None, None, None, (HER, "c")]),
 )
-records = publications | st.just(Echo(1)) | st.just(Addressed(0, "default", "a", "", b""))
+together = st.builds(
+    Publications,
+    st.just("default"),
+    st.sampled_from(["a", "b"]),
+    st.lists(st.binary(max_size=3), min_size=1, max_size=3).map(tuple),
+)
+others = st.just(Echo(1)) | st.just(Addressed(0, "default", "a", "", b""))
+records = publications | together | others
 
 
 @given(st.lists(records, max_size=30))
 def test_runs_are_the_same_in_order_and_each_of_one_channel(messages: list[Record]) -> None:
     flat: list[Record] = []
     before: tuple[str, str] | None = None
-    for said in runs(messages):
-        if not isinstance(said, list):
-            flat.append(said)
+    for one in runs(messages):
+        if not isinstance(one, list):
+            flat.append(one)
             before = None
             continue
-        places = {(one.scope, one.channel, one.exclude) for one in said}
+        places = {(each.scope, each.channel, each.exclude) for each in one}
         assert len(places) == 1
         scope, channel, exclude = places.pop()
         assert exclude is None
         assert (scope, channel) != before, "two runs that are one"
         before = (scope, channel)
-        flat.extend(said)
+        flat.extend(one)
     assert flat == messages
-    assert unconfirmed(messages) == sum(not isinstance(one, Echo) for one in messages)
+    sizes = [len(one.payloads) if isinstance(one, Publications) else 1 for one in messages]
+    echoes = sum(isinstance(one, Echo) for one in messages)
+    assert unconfirmed(messages) == sum(sizes) - echoes
+
+
+def test_payloads_in_one_record_are_delivered_as_one_and_counted_one_by_one() -> None:
+    node = engine()
+    linked(node)
+    node.handle(ev.Join(DEFAULT_SCOPE, "room", "alice"), 0.2)
+    three = Publications(DEFAULT_SCOPE, "room", (b"1", b"2", b"3"))
+    node.handle(said(HER, three, seq=2, published=2), 0.3)  # two before it were lost
+    node.handle(said(HER, three, seq=2, published=2), 0.4)  # late: it was there before
+    elsewhere = Publications(DEFAULT_SCOPE, "hall", (b"4", b"5"))
+    node.handle(said(HER, elsewhere, seq=3, published=5), 0.5)
+    node.handle(said(HIM, three), 0.6)
+    effects = node.take()
+    runs_taken = [effect for effect in effects if isinstance(effect, ef.DeliverRun)]
+    assert runs_taken == [ef.DeliverRun(HER, "room", (b"1", b"2", b"3"), ("alice",))]
+    gaps = [effect for effect in effects if isinstance(effect, ef.Gap)]
+    assert gaps == [ef.Gap(HER, 2), ef.Gap(HIM, 3)]
+    assert node.counters["publications_received"] == 5
+    assert node.counters["publications_late"] == 3
+    assert node.counters["publications_nobody"] == 2
+    assert node.counters["from_stranger"] == 3
 
 
 @given(

@@ -62,6 +62,7 @@ from crdtpubsub.wire.messages import (
     Probe,
     ProbeFor,
     Publication,
+    Publications,
     Pull,
     RelayedAck,
     Reply,
@@ -102,6 +103,7 @@ EXAMPLES: tuple[Message, ...] = (
     Sums("default", A, (1, 5000), (1, 2**64 - 1)),
     Live("default", A, (1, 9), {2: 0, 5: 3}),
     Publication("default", "prices", b"\x01", "ann", {"traceparent": "00-1"}, (B, "bob")),
+    Publications("default", "prices", (b"\x01", b"", b"\xc0")),
     Chunk(3, 300_000, 65_536, b"part"),
     Addressed(2**40, "default", "prices", "ann", b"\x01", {"k": "v"}, (B, "bob")),
     Request(2**40, "default", "prices", "ann", b"\x01", {"k": "v"}, id=7, within_ms=2500),
@@ -175,12 +177,22 @@ def test_a_publication_needs_no_object() -> None:
     packed = encoder.publication("s", "c", b"p", sender="me", headers={"a": "b"}, exclude=(B, "x"))
     assert packed == encoder.message(said)
     assert encoder.publication("s", "c", b"p") == encoder.message(Publication("s", "c", b"p"))
+    many = encoder.publications("s", "c", [b"p", b"q"])
+    assert many == encoder.message(Publications("s", "c", (b"p", b"q")))
 
 
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 65_535, RECORDS_MAX])
 def test_the_claim_of_a_frame_has_any_length(n: int) -> None:
     said = Frame(HEADER, (Goodbye(),) * n)
     assert decode(encode(said), CLUSTER) == said
+
+
+def test_payloads_in_a_row_are_as_many_as_records_may_be() -> None:
+    """Two bytes each: a frame of them would be half a million messages in one turn."""
+    full = Publications("s", "c", (b"",) * CHUNK)
+    some = Frame(HEADER, (full,) * (RECORDS_MAX // CHUNK))
+    assert decode(encode(some), CLUSTER) == some
+    assert refused(encode(Frame(HEADER, (*some.messages, Publications("s", "c", (b"",))))))
 
 
 def test_one_record_too_many_is_refused() -> None:
@@ -495,6 +507,13 @@ def test_a_delta_that_cannot_be(lie: str) -> None:
         [K.PUBLICATION, "s", "c", "text", "", {}, None],
         [K.PUBLICATION, "s", "c", b"", "", {}, [LIFE, ""]],
         [K.PUBLICATION, "s", "c", b"", None, {}, None],
+        [K.PUBLICATIONS, "s", "c", []],
+        [K.PUBLICATIONS, "s", "c", b"p"],
+        [K.PUBLICATIONS, "s", "c", [b"p", "text"]],
+        [K.PUBLICATIONS, "s", "c", [b"p", None]],
+        [K.PUBLICATIONS, "s", "c", [b"p"] * 4097],
+        [K.PUBLICATIONS, "s", "", [b"p"]],
+        [K.PUBLICATIONS, None, "c", [b"p"]],
     ],
     ids=repr,
 )
