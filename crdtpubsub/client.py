@@ -24,8 +24,15 @@ class Client:
     """A named mailbox on one node; a member of as many channels as it joins, of one scope.
 
     Made by `Node.client` or `Scope.client`. What is published to its channels, on any node, is
-    queued here until it is read; what others end is told by an `Exit`. Safe to read from any
-    event loop, one at a time or several: each item goes to one reader.
+    queued here until it is read; what others end is told by an `Exit`. For any thread and any event
+    loop, one reader at a time or several: each item goes to one of them, and one that is cancelled
+    loses nothing.
+
+    Raises, from any call, with nothing changed:
+        ClosedError: the client, or its node, is closed.
+        ForkedError: it was made before `os.fork`, in the parent of this process.
+        InvalidNameError: what shall be a name is none: 1 to 255 bytes of UTF-8, no controls.
+        ConfigError: an argument makes no sense; the message names it, and the remedy.
     """
 
     def __init__(self, home: Overlay, client_id: str, mailbox: Mailbox) -> None:
@@ -84,7 +91,7 @@ class Client:
         wait: Literal["all"] | int | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Become a member of `channel`; see `Node.join`."""
+        """Become a member of `channel`: arguments, errors and cancelling, see `Node.join`."""
         await self._home.join(channel, self, meta=meta, queue=queue, wait=wait, timeout=timeout)
 
     async def leave(self, channel: str) -> bool:
@@ -95,7 +102,11 @@ class Client:
         """Replace the metadata of its membership, which goes on: others see it change, not leave.
 
         It never brings back who was removed, here or elsewhere at the same time: then the `Exit`
-        comes. None as `meta` takes the metadata away.
+        comes.
+
+        Args:
+            channel: one of which it is a member.
+            meta: as for `Node.join`; None takes the metadata away.
 
         Raises:
             ConfigError: it is no member of `channel`; nothing was changed.
@@ -155,7 +166,14 @@ class Subscription:
     """A client that joins some channels and yields their messages. Made by `Node.subscribe`.
 
     `async with node.subscribe("room") as messages:` joins on entry and closes on exit;
-    `messages = await node.subscribe("room")` joins now and leaves closing to you.
+    `messages = await node.subscribe("room")` joins now and leaves closing to you. For any
+    thread and any event loop; several readers share what comes, and one that is cancelled loses
+    nothing.
+
+    Raises, from any call:
+        ClosedError: it, or its node, is closed, and everything was read.
+        ForkedError: it was made before `os.fork`, in the parent of this process.
+        ConfigError: an argument makes no sense; the message names it.
     """
 
     def __init__(
@@ -198,8 +216,11 @@ class Subscription:
     async def get(self, *, timeout: float | None = None) -> Message:
         """The next message; exits are noted in `exits`.
 
+        Args:
+            timeout: seconds to wait; None waits for ever.
+
         Raises:
-            TimeoutError: none came within `timeout` seconds.
+            TimeoutError: none came in time.
             ClosedError: it is closed, or others ended its last membership.
         """
         check_timeout(timeout)
@@ -217,7 +238,10 @@ class Subscription:
             await self.close()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
-        """Every message, until it is closed or others have ended its last membership."""
+        """Every message, until it is closed or others have ended its last membership.
+
+        Joins first, if that has not been done: errors as for `Node.join`.
+        """
         await self._join()
         client = self.client
         take, check_process = client._take, client._check_process  # noqa: SLF001

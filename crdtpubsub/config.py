@@ -136,11 +136,19 @@ class Config:
         self._need(self.link_credit_bytes >= max(self.frame_bytes, 256 * 1024), "link_credit_bytes")
 
     def suspicion_min_s(self, nodes: int) -> float:
-        """How long a suspect has to refute when enough others confirm, among `nodes` nodes."""
+        """The seconds a suspect has to refute when enough others confirm.
+
+        Args:
+            nodes: how many there are, at least 1.
+        """
         return self.suspicion_mult * max(1.0, log10(max(nodes, 1))) * self.probe_interval_s
 
     def suspicion_max_s(self, nodes: int) -> float:
-        """How long when nobody else confirms."""
+        """The seconds it has when nobody else confirms.
+
+        Args:
+            nodes: as for `suspicion_min_s`.
+        """
         return self.suspicion_max_mult * self.suspicion_min_s(nodes)
 
     def _need(self, holds: bool, knob: str) -> None:

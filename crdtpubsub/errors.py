@@ -41,6 +41,10 @@ class InvalidNameError(CrdtPubSubError, ValueError):
     Raised by: every call that takes a name, before anything happens.
     State: unchanged.
     Do: use 1 to 255 bytes of UTF-8 without control characters.
+
+    Attributes:
+        kind: what it should have been: `channel`, `client id`, `queue group` or `name`.
+        complaint: what is wrong with it, in words.
     """
 
     def __init__(self, *, kind: str, text: object, complaint: str) -> None:
@@ -55,6 +59,10 @@ class BindError(CrdtPubSubError, OSError):
     Raised by: `Node.start`.
     State: the node is closed; nothing was left behind.
     Do: choose another port (`tcp://127.0.0.1:*` takes a free one) or stop who holds it.
+
+    Attributes:
+        endpoint: where it was told to listen.
+        reason: why it cannot, in words.
     """
 
     def __init__(self, *, endpoint: str, reason: str) -> None:
@@ -154,6 +162,10 @@ class PayloadTooLargeError(CrdtPubSubError, ValueError):
     Raised by: `publish`, `join` and `update`, before anything is sent.
     State: unchanged. The node stays usable.
     Do: split it, or send a reference.
+
+    Attributes:
+        size_bytes: how long it is, packed.
+        limit_bytes: how long it may be.
     """
 
     def __init__(self, *, what: str, size_bytes: int, limit_bytes: int) -> None:

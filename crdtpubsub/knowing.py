@@ -56,10 +56,17 @@ class Knower(Publisher):
     async def wait_for(
         self, channel: str, count: int = 1, *, timeout: float | None = None
     ) -> tuple[Member, ...]:
-        """Wait until `channel` has at least `count` members, and return them.
+        """Wait until `channel` has enough members, and return all of them.
+
+        Args:
+            channel: any; it need not exist yet.
+            count: at least so many.
+            timeout: seconds to wait; None waits for ever.
 
         Raises:
-            TimeoutError: it had fewer after `timeout` seconds; the message says how many.
+            TimeoutError: it had fewer; the message says how many.
+
+        Cancelling it changes nothing.
         """
         check_channel(channel)
         check_timeout(timeout)
@@ -109,6 +116,8 @@ class Knower(Publisher):
 
         Raises:
             NotSeenError: somebody has not, or cannot be asked: it says who, and why.
+            TimeoutError: the same, without a token, after more separate writes than `token` can
+                name: it waits as `converged` then, and the message says for whom.
             ClosedError, ForkedError
 
         Cancelling it changes nothing.
@@ -129,7 +138,10 @@ class Knower(Publisher):
         """Wait until every live linked peer has shown rows equal to ours, in every open scope.
 
         About one round trip when all is quiet; while others write without a pause it may take
-        long: ask with `synced` for your own writes.
+        long: ask with `synced` for your own writes. Cancelling it changes nothing.
+
+        Args:
+            timeout: seconds to wait; None waits for ever.
 
         Returns:
             The peers it skipped: alive, and without a link, so that they cannot be asked.

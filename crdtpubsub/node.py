@@ -32,6 +32,12 @@ class Node(Overlay):
     belongs to the process that started it and is started once. Do not call it from a raw signal
     handler or a `__del__`: its lock is not made to be taken twice by one thread, which may be in
     the middle of another call. Let a handler set an event, or use `loop.add_signal_handler`.
+
+    Raises, from any call, with nothing changed:
+        ClosedError: the node does not run, or not any more.
+        ForkedError: it was made before `os.fork`, in the parent of this process.
+        InvalidNameError: what shall be a name is none: 1 to 255 bytes of UTF-8, no controls.
+        ConfigError: an argument makes no sense; the message names it, and the remedy.
     """
 
     def __init__(

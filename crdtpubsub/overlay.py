@@ -36,6 +36,9 @@ class Overlay(Requester):
     async def add_channel(self, channel: str) -> None:
         """Let `channel` exist while this node lives, members or not. Idempotent.
 
+        Args:
+            channel: 1 to 255 bytes of UTF-8 without control characters.
+
         Raises:
             InvalidNameError, ClosedError, ForkedError: nothing was changed.
         """
@@ -46,6 +49,9 @@ class Overlay(Requester):
 
         Each client whose membership it ended gets one `Exit`, on whichever node it lives. What
         is joined concurrently elsewhere stays.
+
+        Args:
+            channel: any; an unknown one has nothing to end.
 
         Returns:
             How many memberships it ended. Done here when this returns; others follow.
@@ -149,7 +155,7 @@ class Overlay(Requester):
         return self._views.members(channel)
 
     def local_members(self, channel: str) -> tuple[Member, ...]:
-        """Those of them that live on this node."""
+        """Those of the members of `channel` that live on this node."""
         return tuple(m for m in self.members(channel) if m.node == self._runtime.id)
 
     def count(self, channel: str) -> int:
@@ -157,11 +163,19 @@ class Overlay(Requester):
         return self._views.count(channel)
 
     def channels(self, prefix: str = "") -> tuple[str, ...]:
-        """Every channel that has a member or was declared by a node that is up, sorted."""
+        """Every channel that has a member or was declared by a node that is up, sorted.
+
+        Args:
+            prefix: only those that begin with it; "" for all.
+        """
         return self._views.channels(prefix)
 
     def local_channels(self, prefix: str = "") -> tuple[str, ...]:
-        """Those in which this node has members or a declaration, sorted."""
+        """Those in which this node has members or a declaration, sorted.
+
+        Args:
+            prefix: as for `channels`.
+        """
         return self._views.local_channels(prefix)
 
     # ---------------------------------------------------------------- messages

@@ -127,6 +127,8 @@ class Publisher:
 
         Raises:
             as `publish`; and ConfigError: `to` is neither.
+
+        Cancelling it does what it does to `publish`.
         """
         if isinstance(to, Member):
             target = To(self._scope, check_channel(to.channel), to.node, check_client(to.id))
@@ -180,10 +182,21 @@ class Publisher:
         headers: Mapping[str, str] | None = None,
         exclude: Client | Member | None = None,
     ) -> int:
-        """The same without waiting for anybody; returns the members addressed.
+        """As `publish`, without waiting for anybody.
+
+        Args:
+            channel: as for `publish`.
+            data: as for `publish`.
+            headers: as for `publish`.
+            exclude: as for `publish`.
+
+        Returns:
+            How many members it was addressed to.
 
         Raises:
             QueueFullError: no owner could take it: outboxes full, or no link; counted.
+            PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
+            ClosedError, ForkedError: nothing was sent.
         """
         receipt, _ = self._publish(channel, data, headers, exclude)
         if (

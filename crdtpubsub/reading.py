@@ -24,7 +24,14 @@ __all__ = ["SyncClient", "SyncEvents", "SyncSubscription", "SyncWatch"]
 class SyncClient:
     """The blocking twin of `Client`: a named mailbox on one node. Made by `SyncNode.client`.
 
-    For any thread, and for several at a time: each item goes to one reader.
+    For any thread, and for several at a time: each item goes to one reader. An interrupted reader
+    loses nothing.
+
+    Raises, from any call, with nothing changed:
+        ClosedError: the client, or its node, is closed.
+        ForkedError: it was made before `os.fork`, in the parent of this process.
+        InvalidNameError: what shall be a name is none: 1 to 255 bytes of UTF-8, no controls.
+        ConfigError: an argument makes no sense; the message names it, and the remedy.
     """
 
     def __init__(self, node: SyncNode, client: Client) -> None:
@@ -114,6 +121,12 @@ class SyncSubscription:
     """The blocking twin of `Subscription`, which has joined already. Made by `SyncNode.subscribe`.
 
     `with node.subscribe("room") as messages:` closes on exit; without `with`, close it yourself.
+    For any thread; several share what comes. An interrupted reader loses nothing.
+
+    Raises, from any call:
+        ClosedError: it, or its node, is closed, and everything was read.
+        ForkedError: it was made before `os.fork`, in the parent of this process.
+        ConfigError: an argument makes no sense; the message names it.
     """
 
     def __init__(self, node: SyncNode, subscription: Subscription) -> None:

@@ -20,8 +20,14 @@ class Scope(Overlay):
     Has the control map, clients and messages of a `Node`, and shares nothing with it but links
     and threads: a channel of the same name is another one. A client belongs to the scope it was
     made in; its id is unique on its node all the same, and its `Client.address` is reached by
-    `send` of any node, whatever scopes that has open. `events` and `stats` are the node's. Once
-    it is closed, calls raise `ClosedError`.
+    `send` of any node, whatever scopes that has open. `events` and `stats` are the node's. For any
+    thread and any event loop.
+
+    Raises, from any call, with nothing changed:
+        ClosedError: the scope was closed, or its node does not run.
+        ForkedError: the node was made before `os.fork`, in the parent of this process.
+        InvalidNameError: what shall be a name is none: 1 to 255 bytes of UTF-8, no controls.
+        ConfigError: an argument makes no sense; the message names it, and the remedy.
     """
 
     def __init__(self, node: Node, name: str, views: Views) -> None:

@@ -28,6 +28,12 @@ class SyncNode(SyncOverlay):
 
     A node belongs to the process that started it and is started once: a server that forks its
     workers starts one in each.
+
+    Raises, from any call, with nothing changed:
+        ClosedError: the node does not run, or not any more.
+        ForkedError: it was made before `os.fork`, in the parent of this process.
+        InvalidNameError: what shall be a name is none: 1 to 255 bytes of UTF-8, no controls.
+        ConfigError: an argument makes no sense; the message names it, and the remedy.
     """
 
     def __init__(
@@ -42,7 +48,11 @@ class SyncNode(SyncOverlay):
         insecure: bool = False,
         config: Config | None = None,
     ) -> None:
-        """Describe a node; nothing happens before `start`. Arguments and errors as for `Node`."""
+        """Describe a node; nothing happens before `start`. Arguments and errors as for `Node`.
+
+        Raises:
+            ConfigError, InvalidNameError: as for `Node`.
+        """
         self._node = Node(
             bind,
             seeds=seeds,

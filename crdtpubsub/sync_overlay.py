@@ -207,7 +207,16 @@ class SyncOverlay:
 
 @explained(Scope)
 class SyncScope(SyncOverlay):
-    """The blocking twin of `Scope`: channels of their own. Made by `SyncNode.scope`."""
+    """The blocking twin of `Scope`: channels of their own. Made by `SyncNode.scope`.
+
+    For many threads at once. A `KeyboardInterrupt` leaves a call that waits at once.
+
+    Raises, from any call, with nothing changed:
+        ClosedError: the scope was closed, or its node does not run.
+        ForkedError: the node was made before `os.fork`, in the parent of this process.
+        InvalidNameError: what shall be a name is none: 1 to 255 bytes of UTF-8, no controls.
+        ConfigError: an argument makes no sense; the message names it, and the remedy.
+    """
 
     def __init__(self, node: SyncNode, scope: Scope) -> None:
         """Use `SyncNode.scope` instead."""

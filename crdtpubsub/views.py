@@ -75,6 +75,9 @@ class Address:
     def parse(cls, text: str) -> Self:
         """The address that `str` wrote.
 
+        Args:
+            text: what `str(address)` gave; it may come from anybody.
+
         Raises:
             ConfigError: it is none.
         """

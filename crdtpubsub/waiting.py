@@ -234,8 +234,8 @@ async def wait_until_seen_here(runtime: Runtime, token: Token) -> None:
 class Events:
     """The notices of one node, for one reader: an async iterator. Made by `Node.events`.
 
-    Belongs to no event loop. A reader that is cancelled loses nothing; an iterator that is
-    dropped is forgotten.
+    Belongs to no event loop and no thread; several readers share what comes. A reader that is
+    cancelled loses nothing; an iterator that is dropped is forgotten.
     """
 
     def __init__(self, feed: Feed) -> None:

@@ -164,8 +164,8 @@ class WatchReader:
 class Watch:
     """One `Snapshot`, then `Change`s, without gap or double: an async iterator of `Node.watch`.
 
-    Belongs to no event loop. A reader that is cancelled loses nothing; an iterator that is
-    dropped is forgotten.
+    Belongs to no event loop and no thread; several readers share what comes. A reader that is
+    cancelled loses nothing; an iterator that is dropped is forgotten.
     """
 
     def __init__(self, reader: WatchReader) -> None:

@@ -65,6 +65,9 @@ class Token:
     def parse(cls, text: str) -> Self:
         """Read what `str` of a token said.
 
+        Args:
+            text: what `str(token)` gave, up to 32 kB; it may come from anybody.
+
         Raises:
             ConfigError: it is none.
         """

@@ -27,12 +27,14 @@ _UNREAD: Final = object()
 class Replied:
     """What `Message.reply` returns. True: the reply is on its way. False: nobody waits for it.
 
-    `await` it for the same as a bool; it waits for nothing, and in blocking code need not be.
+    `await` it for the same as a bool, in any thread; it waits for nothing, and in blocking code
+    need not be.
     """
 
     __slots__ = ("_sent",)
 
     def __init__(self, sent: bool) -> None:
+        """Made by `Message.reply`."""
         self._sent = sent
 
     def __bool__(self) -> bool:
@@ -49,6 +51,8 @@ class Replied:
 class Message:
     """A publication, as one client gets it. All clients of a node share one object.
 
+    Made by the node; for every thread to read.
+
     Attributes:
         channel: where it was published.
         sender: the node that published it.
@@ -62,6 +66,7 @@ class Message:
     def __init__(
         self, channel: str, payload: bytes, sender: NodeId, headers: Mapping[str, str]
     ) -> None:
+        """Made by the node that hands it over."""
         self.channel = channel
         self.payload = payload
         self.sender = sender
@@ -122,8 +127,10 @@ class Message:
 class Exit:
     """A membership of this client was ended by somebody else. One for each, never dropped.
 
-    `reason`: `removed` (a removal or `del_channel`, here or on any node) or `closed` (the
-    scope was closed).
+    Attributes:
+        channel: where it was a member.
+        reason: `removed` (a removal or `del_channel`, here or on any node) or `closed` (the scope
+            was closed).
     """
 
     channel: str

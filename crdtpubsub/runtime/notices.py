@@ -54,6 +54,12 @@ class PeerUp:
     """A node is listed from now on: met for the first time, or back after it was down.
 
     Its members are back with it, without re-joining.
+
+    Attributes:
+        node: its life.
+        name: its human label.
+        endpoint: where it can be dialled.
+
     Do: nothing; send again what it must not have missed.
     """
 
@@ -67,6 +73,12 @@ class PeerDown:
     """A node does not answer, directly or through others: its members are hidden until it does.
 
     This is what this node holds, and others may hold otherwise: a cut looks the same as a death.
+
+    Attributes:
+        node: its life.
+        name: its human label.
+        endpoint: where it can be dialled.
+
     Do: look at that process and the network to it. It is greeted on, and nothing is deleted.
     """
 
@@ -78,6 +90,11 @@ class PeerDown:
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
     """A node said goodbye: it was closed, and its members are gone for good.
+
+    Attributes:
+        node: its life.
+        name: its human label.
+        endpoint: where it can be dialled.
 
     Do: nothing.
     """
@@ -108,6 +125,11 @@ class Unanswered:
 
     Usually the other side cannot dial what this node advertises, or is no node of this cluster,
     or the secrets differ. Told again while it lasts, for secrets every few seconds.
+
+    Attributes:
+        endpoint: what was dialled, or (of who dialled in) what it advertises.
+        about: why that may be, in words.
+
     Do: compare `advertise=` (or the bound endpoint) with what others can dial, and the secrets.
     """
 
