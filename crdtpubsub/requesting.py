@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from math import inf
 from time import monotonic
 from typing import Final
 
+from crdtpubsub.engine.groups import InGroup
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.errors import (
     ClosedError,
@@ -18,24 +18,18 @@ from crdtpubsub.errors import (
     UnreachableError,
 )
 from crdtpubsub.knowing import Knower
-from crdtpubsub.names import DEFAULT_SCOPE, NodeId, check_channel, check_client
-from crdtpubsub.runtime import Asked, Message, Runtime, To
-from crdtpubsub.views import Address, Member, Views
+from crdtpubsub.names import DEFAULT_SCOPE, check_channel, check_client
+from crdtpubsub.runtime import Asked, Message, To
+from crdtpubsub.views import Address, Member
 from crdtpubsub.waiting import Settled, wait_until
 
 __all__ = ["Requester"]
 
-_TURNS_MAX: Final = 4096
 _INVITE_S: Final = 10.0
 
 
 class Requester(Knower):
     """Questions to one member. `Node` is one; it is no class of its own for users."""
-
-    def __init__(self, runtime: Runtime, scope: str, views: Views) -> None:
-        """Ask through that runtime, in that scope, which those are the views of."""
-        super().__init__(runtime, scope, views)
-        self._turns: dict[str, int] = {}  # channel -> whose turn it is
 
     async def request(
         self,
@@ -47,10 +41,11 @@ class Requester(Knower):
     ) -> Message:
         """Ask one member, and wait for what it answers with `Message.reply`.
 
-        Of a channel the reachable members are asked in turn. One that surely did not get it (it
-        has left, its queue is full, its node was restarted or is draining) is passed over for the
-        next; one that may have got it is not, so that a request is never handled twice. It is
-        said again until the node of that member has it, and delivered once.
+        Of a channel the reachable members are asked in turn, those on a suspect node only if
+        there is no other. One that surely did not get it (it has left, its queue is full, its
+        node was restarted or is draining) is passed over for the next; one that may have got it
+        is not, so that a request is never handled twice. It is said again until the node of that
+        member has it, and delivered once.
 
         Args:
             to: a channel; or a `Member` or an `Address`, as for `send`: then that one alone.
@@ -67,8 +62,8 @@ class Requester(Knower):
                 the node of who has it went down or left before it answered: it may have been done.
             TimeoutError: no answer in time; the message says who was asked. It may have been, or
                 may yet be, done; an answer that comes later is dropped, counted as `replies_late`.
-            QueueFullError: 16,384 requests are open here, or 4,096 messages unanswered by that
-                node; nothing was sent.
+            QueueFullError: 16,384 requests are open here, or 4,096 messages unanswered by each
+                node that could be asked; nothing was sent.
             ConfigError: `timeout` is no time, or `to` is nobody.
             PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
             ClosedError: the node, or the scope, was closed, before or meanwhile.
@@ -80,31 +75,31 @@ class Requester(Knower):
             raise ConfigError(f"timeout={timeout!r}: for how many seconds shall it be waited?")
         self._runtime.check()
         payload, said = self._packed(data, headers)
-        until = monotonic() + timeout
-        if isinstance(to, str):
-            check_channel(to)
-        refusals: dict[tuple[NodeId, str], str] = {}
-        while True:
-            who = self._turn(to, refusals) if isinstance(to, str) else to
-            target = self._target(who)
-            left_s = until - monotonic()
+        target = To(self._scope, check_channel(to)) if isinstance(to, str) else self._target(to)
+        requests, until = self._runtime.asker.requests, monotonic() + timeout
+        refusals: dict[InGroup, str] = {}
+        while (left_s := until - monotonic()) > 0:
             settled = Settled()
-            asked = Asked(who.node, target.channel, settled.waker, settled.done)
-            requests = self._runtime.asker.requests
+            asked = Asked(settled.waker, settled.done)
             try:
-                if left_s > 0:
+                if not isinstance(to, str):
                     requests.ask(asked, target, payload, said, left_s)
-                    if asked.outcome is None or not asked.outcome.refused:
-                        await settled.wait(left_s)
+                else:
+                    there = requests.ask_one(asked, target, refusals, payload, said, left_s)
+                    if there is not None:
+                        raise self._nobody(to, there, refusals)
+                if asked.outcome is None or not asked.outcome.refused:
+                    await settled.wait(left_s)
             finally:
                 requests.forget(asked)
             if asked.reply is not None:
                 return asked.reply
-            self._raise_if_over(asked, target.client, timeout)
+            self._raise_if_over(asked, timeout)
             assert asked.outcome is not None
-            refusals[who.node, target.client] = asked.outcome.reason
+            refusals[asked.client, asked.owner] = asked.outcome.reason
             if not isinstance(to, str):
-                raise self._all_refused(refusals)
+                raise UnreachableError(self._told(refusals))
+        raise TimeoutError(f"no answer within {timeout:g} s; {self._told(refusals)}")
 
     def _target(self, who: Member | Address) -> To:
         if isinstance(who, Member):
@@ -113,38 +108,30 @@ class Requester(Knower):
             return To(DEFAULT_SCOPE, "", who.node, check_client(who.client))
         raise ConfigError(f"cannot ask {who!r:.80}: name a channel, a Member, or an Address")
 
-    def _turn(self, channel: str, refusals: Mapping[tuple[NodeId, str], str]) -> Member:
-        """Whose turn it is, among those that can be reached and have not refused."""
-        members = self._views.members(channel)
-        if not members and not refusals:
-            raise NoMembersError(f"{channel!r} has no member whose node is up; nothing was sent")
-        link_of, me = self._runtime.core.engine.link_of, self._runtime.id
-        turn = self._turns.get(channel)
-        if turn is None:
-            turn = random.randrange(1 << 30)  # or all that start at once would ask the same one
-            if len(self._turns) >= _TURNS_MAX:
-                self._turns.clear()
-        for at in range(turn, turn + len(members)):
-            member = members[at % len(members)]
-            if (member.node, member.id) in refusals:
-                continue
-            if member.node == me or link_of(member.node) is not None:
-                self._turns[channel] = at + 1
-                return member
+    def _nobody(
+        self, channel: str, there: int, refusals: Mapping[InGroup, str]
+    ) -> NoMembersError | UnreachableError:
+        """Why nobody more can be asked."""
         if refusals:
-            raise self._all_refused(refusals)
-        raise UnreachableError(
-            f"no link to the node of any of the {len(members)} members of {channel!r}; "
-            "nothing was sent"
+            return UnreachableError(self._told(refusals))
+        if not there:
+            return NoMembersError(f"{channel!r} has no member whose node is up; nothing was sent")
+        return UnreachableError(
+            f"no link to the node of any of the {there} members of {channel!r}; nothing was sent"
         )
 
-    def _all_refused(self, refusals: Mapping[tuple[NodeId, str], str]) -> UnreachableError:
-        said = [f"{client!r} on {self._name_of(n)}: {why}" for (n, client), why in refusals.items()]
+    def _told(self, refusals: Mapping[InGroup, str]) -> str:
+        name_of = self._runtime.asker.requests.name_of
+        said = [
+            f"{client!r} on {name_of(owner)}: {why}" for (client, owner), why in refusals.items()
+        ]
+        if not said:
+            return "nobody was asked"
         more = f" and {len(said) - 8} more" if len(said) > 8 else ""
-        return UnreachableError(f"nobody took it: {'; '.join(said[:8])}{more}")
+        return f"nobody took it: {'; '.join(said[:8])}{more}"
 
-    def _raise_if_over(self, asked: Asked, client: str, timeout: float) -> None:
-        who = f"{client!r} on {self._name_of(asked.owner)}"
+    def _raise_if_over(self, asked: Asked, timeout: float) -> None:
+        who = f"{asked.client!r} on {self._runtime.asker.requests.name_of(asked.owner)}"
         if asked.ended:
             raise ClosedError(f"this node was closed before {who} answered; it may have been done")
         if asked.outcome is not None and asked.outcome.refused:
@@ -153,12 +140,6 @@ class Requester(Knower):
             raise UnreachableError(f"{who} went away before it answered; it may have been done")
         took = "got it" if asked.outcome is Outcome.DELIVERED else "may have got it"
         raise TimeoutError(f"no answer within {timeout:g} s from {who}, which {took}")
-
-    def _name_of(self, life: NodeId) -> str:
-        if life == self._runtime.id:
-            return f"{self._runtime.name!r} (this node)"
-        names = {peer.node: peer.name for peer in self._runtime.core.engine.peers()}
-        return f"node {names.get(life, life[:8])!r}"
 
     # ---------------------------------------------------------------- another node's client
 
@@ -175,21 +156,21 @@ class Requester(Knower):
         wait_s = _INVITE_S if timeout is None else timeout
         until = monotonic() + wait_s
         target = To(self._scope, channel, member.node, check_client(member.id))
-        before = self._membership(target)
-        settled = Settled()
-        asked = Asked(member.node, channel, settled.waker, settled.done)
         requests = self._runtime.asker.requests
+        before = requests.membership(target)
+        settled = Settled()
+        asked = Asked(settled.waker, settled.done)
         try:
             requests.invite(asked, target, meta, group, wait_s)
             if asked.outcome is None:
                 await settled.wait(wait_s)
         finally:
             requests.forget(asked)
-        self._raise_unless_joined(asked, f"{member.id!r} of {self._name_of(member.node)}")
+        self._raise_unless_joined(asked, f"{member.id!r} of {requests.name_of(member.node)}")
 
         def visible() -> bool:
             self._runtime.check()
-            now = self._membership(target)
+            now = requests.membership(target)
             if now is None or meta is None or now[2] == meta:
                 return now is not None
             return before is not None and now[:2] != before[:2]  # somebody else has changed it
@@ -202,17 +183,6 @@ class Requester(Knower):
             missing = {str(self._runtime.id): (self._runtime.name, "its owner's word is not here")}
             raise NotSeenError(missing=missing, waited_s=wait_s) from None
         return None if timeout is None else max(0.0, until - monotonic())
-
-    def _membership(self, to: To) -> tuple[int, int, bytes] | None:
-        """Birth, version and metadata of a membership, as this node knows it."""
-        assert to.owner is not None
-        with self._runtime.core.lock:
-            members = self._runtime.core.engine.set_of(to.scope)
-            birth = members.clients(to.owner, to.channel).get(to.client)
-            if birth is None:
-                return None
-            version, _, meta = members.extra(to.owner, birth)  # noqa: S610  (no Django)
-            return birth, version, meta
 
     def _raise_unless_joined(self, asked: Asked, who: str) -> None:
         match asked.outcome:

@@ -40,6 +40,7 @@ class Router:
     """Routes of one scope, built on first use and dropped when they may be wrong."""
 
     ROUTES_MAX = 65_536
+    EVERYBODY_MAX = 4096
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Router:
         self._link_of = link_of
         self.turns = turns
         self._routes: dict[str, Route] = {}
+        self._everybody: dict[str, tuple[Route, tuple[InGroup, ...]]] = {}
 
     def route(self, channel: str) -> Route:
         """The route of `channel`. O(1) when nothing changed since the last time."""
@@ -69,6 +71,28 @@ class Router:
         if exclude is None:
             return clients
         return tuple(client for client in clients if client != exclude)
+
+    def everybody(self, channel: str) -> tuple[InGroup, ...]:
+        """Every member that is up, in queue groups or not, sorted: who can be asked there.
+
+        O(1) as `route` is, with which it goes by.
+        """
+        route = self.route(channel)
+        known = self._everybody.get(channel)
+        if known is not None and known[0] is route:
+            return known[1]
+        if known is None and len(self._everybody) >= self.EVERYBODY_MAX:
+            self._everybody.clear()
+        found = [
+            (client, owner)
+            for owner, clients in self._members.by_owner(channel).items()
+            if self._listed(owner)
+            for client in clients
+            if client != DECLARATION
+        ]
+        everybody = tuple(sorted(found))
+        self._everybody[channel] = route, everybody
+        return everybody
 
     def touched(self, channels: Iterable[str]) -> None:
         """The members of these channels are others now."""

@@ -1,4 +1,4 @@
-"""Queue groups: of each, one member gets a publication, and all get as many.
+"""Queue groups: of each, one member gets a publication, and all get as many. So of requests.
 
 The publisher picks, in turn, over all members of the group wherever they live, and names the one it
 has picked. The owner gives it to that one, or if it is gone to another of its own in the group.
@@ -10,14 +10,19 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from itertools import chain
+from typing import Final
 
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.names import NodeId
 
-__all__ = ["Grade", "InGroup", "Turns", "in_turn"]
+__all__ = ["NO_GROUP", "Grade", "InGroup", "Turns", "in_turn"]
 
 InGroup = tuple[str, NodeId]
 """A member of a group: client id, owner. Sorted by these, neighbours live on different nodes."""
+
+
+NO_GROUP: Final = ""
+"""All members of a channel, whatever groups they are in: of these a request asks one."""
 
 
 class Grade(IntEnum):

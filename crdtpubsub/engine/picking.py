@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from crdtpubsub.engine.asking import Asking
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.effects import Deliver, Settled
-from crdtpubsub.engine.groups import Turns
+from crdtpubsub.engine.groups import InGroup, Turns
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.errors import QueueFullError
 from crdtpubsub.names import NodeId
@@ -57,8 +57,12 @@ class Picking:
         asking.on_settled = self._settled
 
     def turns(self, scope: str) -> Turns:
-        """Whose turn it is in the groups of that scope."""
+        """Whose turn it is in that scope: in its groups, and to be asked in its channels."""
         return self._scopes[scope].router.turns
+
+    def everybody(self, scope: str, channel: str) -> tuple[InGroup, ...]:
+        """The members of a channel of which a request asks one, in turn: as a group `NO_GROUP`."""
+        return self._scopes[scope].router.everybody(channel)
 
     def ask(self, message: Addressed, deadline: float, now: float) -> int:
         """Have one member of `message.group` get it; the number under which that is settled.

@@ -1,11 +1,11 @@
 """The driver on real sockets and real time: performs effects, feeds events, owns the clock."""
 
+from crdtpubsub.runtime.asked import Asked
 from crdtpubsub.runtime.asking import To
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Waker
 from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow, Replied
 from crdtpubsub.runtime.notices import Feed, Notice
-from crdtpubsub.runtime.requests import Asked
 from crdtpubsub.runtime.runtime import Runtime
 from crdtpubsub.runtime.sending import Outcome, Receipt
 from crdtpubsub.runtime.watchers import WatchFeed

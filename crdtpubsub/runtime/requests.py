@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
+from crdtpubsub.engine.groups import NO_GROUP, InGroup
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.engine.peers import PeerState
 from crdtpubsub.errors import ClosedError, ConfigError, PayloadTooLargeError, QueueFullError
 from crdtpubsub.names import NodeId
-from crdtpubsub.runtime.confirming import Ticket, Waker
+from crdtpubsub.runtime.asked import Asked
+from crdtpubsub.runtime.confirming import Ticket
 from crdtpubsub.runtime.handing import offer
 from crdtpubsub.runtime.mailbox import Message, Replied
 from crdtpubsub.wire.limits import U32_MAX
@@ -24,32 +26,13 @@ if TYPE_CHECKING:
     from crdtpubsub.runtime.core import Core
     from crdtpubsub.runtime.runtime import Runtime
 
-__all__ = ["Asked", "Question", "Requests"]
+__all__ = ["Question", "Requests"]
 
 REQUESTS_MAX: Final = 16_384
 """Requests of this node that are open at a time."""
 
 REPLY_TRIED_S: Final = 1.0
 """A reply is tried for at least so long, also when the time for it is nearly over."""
-
-
-class Asked(Ticket):
-    """One question to one node. Changed under the lock; read when `done` was called, or after.
-
-    `outcome` says what became of the question there; `reply` is what came back.
-    """
-
-    __slots__ = ("channel", "ended", "gone", "id", "outcome", "owner", "reply")
-
-    def __init__(self, owner: NodeId, channel: str, waker: Waker, done: Callable[[], object]):
-        super().__init__(waker, done)
-        self.owner = owner
-        self.channel = channel
-        self.id = 0  # 0: no reply is asked for, only whether it was done
-        self.outcome: Outcome | None = None
-        self.reply: Message | None = None
-        self.gone = False  # the node that was asked is down, or has left
-        self.ended = False  # this node has
 
 
 class Question(Message):
@@ -131,10 +114,61 @@ class Requests:
         """
         self._runtime.locked(lambda: self._ask(asked, to, payload, headers, timeout_s))
 
+    def ask_one(
+        self,
+        asked: Asked,
+        to: To,
+        but: Container[InGroup],
+        payload: bytes,
+        headers: dict[str, str],
+        timeout_s: float,
+    ) -> int | None:
+        """Ask the member of that channel whose turn it is, but for those; then as `ask`.
+
+        Returns:
+            None: `asked` says who it is. Else how many members there are, but for those: none of
+            them can be reached.
+
+        Raises:
+            QueueFullError: too much is open, here or at each that can be asked; nothing was sent.
+        """
+        return self._runtime.locked(
+            lambda: self._ask_one(asked, to, but, payload, headers, timeout_s)
+        )
+
+    def _ask_one(
+        self,
+        asked: Asked,
+        to: To,
+        but: Container[InGroup],
+        payload: bytes,
+        headers: dict[str, str],
+        timeout_s: float,
+    ) -> int | None:
+        picking, full = self._core.engine.picking, None
+        turns, everybody = picking.turns(to.scope), picking.everybody(to.scope, to.channel)
+        for member in turns.order(to.channel, NO_GROUP, everybody):
+            if member in but:
+                continue
+            one = to._replace(client=member[0], owner=member[1])
+            try:
+                self._ask(asked, one, payload, headers, timeout_s)
+            except QueueFullError as error:
+                if len(self._open) >= REQUESTS_MAX:
+                    raise
+                full = error
+                continue
+            turns.took(to.channel, NO_GROUP, member)
+            return None
+        if full is not None:
+            raise full
+        return sum([member not in but for member in everybody])
+
     def _ask(
         self, asked: Asked, to: To, payload: bytes, headers: dict[str, str], timeout_s: float
     ) -> None:
         core = self._core
+        asked.to(to)
         if len(self._open) >= REQUESTS_MAX:
             core.counters["requests_full"] += 1
             core.limit("requests_full", "", 1)
@@ -178,6 +212,7 @@ class Requests:
         self, asked: Asked, to: To, meta: bytes | None, group: str, timeout_s: float
     ) -> None:
         core, now = self._core, monotonic()
+        asked.to(to)
         core.flush(to.scope)
         if core.engine.link_of(asked.owner) is None:
             asked.outcome = Outcome.REFUSED_NO_LINK
@@ -206,6 +241,25 @@ class Requests:
         with self._core.lock:
             self._open.pop(asked.id, None)
             self._by_counter.pop(asked.counter, None)
+
+    def name_of(self, life: NodeId) -> str:
+        """What an error calls that node."""
+        if life == self._runtime.id:
+            return f"{self._runtime.name!r} (this node)"
+        with self._core.lock:
+            names = {peer.node: peer.name for peer in self._core.engine.peers()}
+        return f"node {names.get(life, life[:8])!r}"
+
+    def membership(self, to: To) -> tuple[int, int, bytes] | None:
+        """Birth, version and metadata of a membership, as this node knows it."""
+        assert to.owner is not None
+        with self._core.lock:
+            members = self._core.engine.set_of(to.scope)
+            birth = members.clients(to.owner, to.channel).get(to.client)
+            if birth is None:
+                return None
+            version, _, meta = members.extra(to.owner, birth)  # noqa: S610  (no Django)
+            return birth, version, meta
 
     # ---------------------------------------------------------------- what becomes of it
 

@@ -29,9 +29,11 @@ from crdtpubsub import (
     SyncNode,
     UnreachableError,
 )
+from crdtpubsub.engine.groups import Grade
 from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime import Asked, To, requests
 from crdtpubsub.waiting import Settled
+from crdtpubsub.wire.messages import Counted
 from tests.api.helpers import WAIT_S, at_once, message, nodes, story, until
 from tests.api.test_interrupts import PLACES_MIN, SPARED
 from tests.api.test_life import in_a_child
@@ -106,6 +108,68 @@ async def test_members_are_asked_in_turn_wherever_they_live() -> None:
         assert {a.headers["by"]: 0 for a in together}.keys() == by.keys()
         for worker in workers:
             worker.cancel()
+
+
+def grade(node: Node, grades: dict[NodeId, Grade]) -> None:
+    """As if these nodes were what they are not, for as long as the test needs."""
+    turns = node._runtime.core.engine.picking.turns(DEFAULT_SCOPE)
+    turns._grade = lambda owner: grades.get(owner, Grade.GOOD)
+
+
+@story
+async def test_a_suspect_is_asked_only_if_there_is_no_other() -> None:
+    async with nodes(3) as (here, there, far):
+        workers = []
+        for node in (there, far):
+            client = node.client(node.name)
+            await client.join("work")
+            workers.append(asyncio.create_task(answering(client)))
+        await here.wait_for("work", 2, timeout=WAIT_S)
+        grade(here, {there.id: Grade.DOUBTFUL})
+        for n in range(6):
+            assert (await here.request("work", n, timeout=WAIT_S)).data == [n, "n2"]
+        grade(here, {there.id: Grade.DOUBTFUL, far.id: Grade.UNLINKED})
+        assert (await here.request("work", 1, timeout=WAIT_S)).data == [1, "n1"]
+        grade(here, {there.id: Grade.UNLINKED, far.id: Grade.UNLINKED})
+        with pytest.raises(UnreachableError, match="no link to the node of any of the 2 members"):
+            at_once(here.request("work", 1, timeout=600))
+        for worker in workers:
+            worker.cancel()
+
+
+@story
+async def test_who_has_too_much_to_answer_is_passed_over() -> None:
+    async with nodes(3) as (here, there, far):
+        for node in (there, far):
+            await node.client(node.name).join("work")
+        await here.wait_for("work", 2, timeout=WAIT_S)
+        engine = here._runtime.core.engine
+        ask = engine._asking.ask
+        full = {there.id}
+
+        def full_at(said: Counted, owners: tuple[NodeId, ...], *when: float) -> int:
+            if full.issuperset(owners):
+                raise QueueFullError("4096 are open")
+            return ask(said, owners, *when)
+
+        engine._asking.ask = full_at  # type: ignore[method-assign, assignment]
+        for n in range(3):
+            with pytest.raises(TimeoutError, match="from 'n2'"):
+                await here.request("work", n, timeout=0.05)
+        full.add(far.id)
+        with pytest.raises(QueueFullError, match="4096"):
+            await here.request("work", 3, timeout=WAIT_S)
+        assert not here._runtime.asker.requests._open
+
+
+@story
+async def test_with_no_time_left_nobody_is_asked_and_that_is_said() -> None:
+    async with nodes(1) as (node,):
+        ann = node.client("ann")
+        await ann.join("work")
+        with pytest.raises(TimeoutError, match="nobody was asked"):
+            await node.request("work", 1, timeout=1e-9)
+        assert not ann.pending
 
 
 @story
@@ -465,7 +529,7 @@ async def test_an_interrupt_anywhere_in_a_question_leaves_nothing_behind() -> No
         place, broken = 0, True
         while broken:
             settled = Settled()
-            asked = Asked(there.id, "work", settled.waker, settled.done)
+            asked = Asked(settled.waker, settled.done)
             ask = partial(table.ask, asked, to, b"\x01", {}, WAIT_S)
             broken = interrupted(place, ask, spared=SPARED)
             if not broken:

@@ -130,6 +130,31 @@ def test_a_route_keeps_those_in_groups_apart() -> None:
     members.check()
 
 
+def test_everybody_can_be_asked_whatever_group_he_is_in() -> None:
+    members, router = routed()
+    listed = {A, B}
+    router._listed = listed.__contains__
+    other = MemberSet(B)
+    members.hold(B)
+    members.join("work", "plain")
+    members.join("work", "v", group="audit")
+    members.join("work", "")
+    other.join("work", "u", group="workers")
+    members.merge(other.delta(B, other.seen(B)))
+    asked = router.everybody("work")
+    assert asked == (("plain", A), ("u", B), ("v", A))
+    assert router.everybody("work") is asked
+    router.changed(members.join("work", "w")[0])
+    assert router.everybody("work") == (*asked, ("w", A))
+    listed.remove(B)
+    router.clear()
+    assert router.everybody("work") == (("plain", A), ("v", A), ("w", A))
+    assert router.everybody("room") == ()
+    for n in range(router.EVERYBODY_MAX + 5):
+        router.everybody(f"room-{n}")
+    assert len(router._everybody) <= router.EVERYBODY_MAX
+
+
 def test_a_channel_without_groups_has_the_route_it_had() -> None:
     members, router = routed()
     members.join("room", "ann", meta=b"m")
