@@ -260,6 +260,35 @@ class Asking:
                 owner.poll_at = now + owner.poll_s
         self._poll_at = min(self._poll_at, owner.poll_at)
 
+    # ---------------------------------------------------------------- when it was broken into
+
+    def is_open(self, counter: int) -> bool:
+        """Whether somebody has not answered it."""
+        return counter in self._asked
+
+    def recover(self, now: float) -> None:
+        """Something broke into `ask`: what it has noted is open, whatever it had still to do.
+
+        All that is derived from it is made anew, and each owner is asked what it has got.
+        """
+        self._bytes, self._asked, self._deadline = 0, {}, NEVER
+        for life, owner in sorted(self._owners.items()):
+            owner.bytes = 0
+            for counter, question in owner.open.items():
+                size_bytes = len(question.message.payload)
+                owner.bytes += size_bytes
+                self._bytes += 0 if counter in self._asked else size_bytes
+                self._asked[counter] = self._asked.get(counter, 0) + 1
+                self._deadline = min(self._deadline, question.deadline)
+                if not owner.asked or counter > owner.asked[-1]:
+                    owner.asked.append(counter)
+            while owner.asked and owner.asked[0] not in owner.open:
+                owner.asked.popleft()
+            if owner.open and self._cluster.link_of(life) is not None:
+                self._poll(life, owner)
+                self._poll_in(owner, now)
+            self._poll_at = min(self._poll_at, owner.poll_at)
+
     # ---------------------------------------------------------------- the cluster tells
 
     def link_changed(self, peer: Peer, now: float) -> None:

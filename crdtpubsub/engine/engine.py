@@ -216,6 +216,7 @@ class Engine:
         not said, is repaired by rows. The driver performs the effects of this too.
         """
         self._replication.recover()
+        self.picking.recover(self._now)
 
     # ---------------------------------------------------------------- reading
 

@@ -155,3 +155,20 @@ class Picking:
             if pick.deadline <= now:
                 del self._mine[number]
                 self._say(pick, self._cluster.me.node, Outcome.UNKNOWN)
+
+    # ---------------------------------------------------------------- when it was broken into
+
+    def is_open(self, number: int) -> bool:
+        """Whether something that was asked under that number, of groups or not, is not settled."""
+        if number in self._mine or self._asking.is_open(number):
+            return True
+        return any(pick.number == number for pick in self._asked.values())
+
+    def recover(self, now: float) -> None:
+        """Something broke into asking, or into what was to follow: see `Asking.recover`.
+
+        What was on its way to a client of mine may have come to it, and nobody will answer.
+        """
+        for number in list(self._mine):
+            self._say(self._mine.pop(number), self._cluster.me.node, Outcome.UNKNOWN)
+        self._asking.recover(now)

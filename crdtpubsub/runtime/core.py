@@ -60,7 +60,7 @@ class Core:
         sender.terms = self._terms
         self.tickets: dict[int, Ticket] = {}
         self.requests: Requests  # from `Requests.serve` on
-        self._done: dict[Waker, list[Ticket]] = {}
+        self._done: list[Ticket] = []  # settled, and who waits is not told yet
         self.counters: Counter[str] = Counter()
         self.mailboxes: dict[str, Mailbox] = {}
         self.dials: list[ef.Connect | ef.Redial | ef.Disconnect] = []  # for the I/O thread
@@ -210,7 +210,7 @@ class Core:
 
     def tell(self, ticket: Ticket) -> None:
         """Wake who waits for it, once the lock is free."""
-        self._done.setdefault(ticket.waker, []).append(ticket)
+        self._done.append(ticket)
 
     def bury(self, client: str) -> None:
         """A client that its full queue closed is no member any more: nobody shall count on it."""
@@ -310,6 +310,11 @@ class Core:
         self.counters["recovered"] += 1
         self.engine.recover()
         self.perform(self.engine.take())
+        for counter, ticket in list(self.tickets.items()):
+            if not self.engine.picking.is_open(counter):  # settled, and the word of it is lost
+                del self.tickets[counter]
+                ticket.give_up()
+                self.tell(ticket)
         self.sender.recover()
         for listener in self.listeners:
             listener(None)
@@ -351,15 +356,15 @@ class Core:
                     self.teller.tell(self.notes.popleft())
 
     def _tell_done(self) -> None:
-        waker: Waker | None = None
-        tickets: list[Ticket] = []
+        done, self._done = self._done, []  # in one step: no signal and no thread comes between
         try:
-            with contextlib.suppress(KeyError):  # another thread lets go too
-                waker, tickets = self._done.popitem()
+            by_waker: dict[Waker, list[Ticket]] = {}
+            for ticket in done:
+                by_waker.setdefault(ticket.waker, []).append(ticket)
+            for waker, tickets in by_waker.items():
                 tell(waker, tickets)
         except BaseException:  # an interrupt: they are done, and told so again
-            if waker is not None:
-                self._done.setdefault(waker, []).extend(tickets)
+            self._done.extend(done)
             raise
 
     def end(self) -> None:

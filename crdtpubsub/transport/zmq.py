@@ -409,8 +409,12 @@ class ZmqTransport:
         if self._awake or self._closed or os.getpid() != self._pid:
             return
         self._awake = True
-        with self._wake_lock, contextlib.suppress(OSError):
-            self._wake_in.send(b"!")
+        try:
+            with self._wake_lock, contextlib.suppress(OSError):
+                self._wake_in.send(b"!")
+        except BaseException:  # an interrupt: with the flag up and no byte nobody is heard again
+            self._awake = False
+            raise
 
     def _on_wake(self, _out: list[Happening], /) -> None:
         with contextlib.suppress(BlockingIOError):
