@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from crdtpubsub import (
@@ -149,7 +150,9 @@ async def test_metadata() -> None:
         assert (await b.wait_for("room", timeout=WAIT_S))[0].meta is None
         for meta in ({"nick": "ada", "tags": [1, 2]}, "text", 0, b"\x00", {}):
             await client.update("room", meta=meta)
-            assert fresh(a, "room")[0].meta == meta
+            (member,) = fresh(a, "room")
+            assert member.meta == meta
+            assert msgpack.unpackb(member.packed_meta) == meta
             await until(lambda meta=meta: b.members("room")[0].meta == meta)  # type: ignore[misc]
             await client.join("room")  # says nothing about metadata, so changes none
             assert fresh(a, "room")[0].meta == meta

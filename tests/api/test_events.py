@@ -18,11 +18,14 @@ from crdtpubsub import (
     Node,
     NodeId,
     Notice,
+    Outcome,
     PeerLeft,
     PeerUp,
+    Refused,
     SlowConsumer,
 )
 from crdtpubsub.engine import effects as ef
+from crdtpubsub.engine import events as ev
 from crdtpubsub.runtime.notices import FEED_MAX, NoticeBoard, Tallies, claimed, slow_consumer
 from crdtpubsub.waiting import Events
 from tests.api.helpers import WAIT_S, nodes, story, until
@@ -41,9 +44,8 @@ async def test_a_node_that_comes_and_leaves_is_told() -> None:
     events = here.events()
     async with here:
         async with Node(name="there", seeds=[here.endpoint]) as there:
-            who = (there.id, "there", there.endpoint)
-            assert await next_notice(events) == PeerUp(*who)
-        assert await next_notice(events) == PeerLeft(*who)
+            assert await next_notice(events) == PeerUp(there.id, "there", there.endpoint)
+        assert await next_notice(events) == PeerLeft(there.id, "there", there.endpoint)
     assert [notice async for notice in events] == []
 
 
@@ -93,7 +95,7 @@ def test_what_happens_often_is_told_once_a_second_and_nothing_of_it_is_lost() ->
     assert len(drops) <= 11
     claims = [notice for notice in told if isinstance(notice, Claimed)]
     assert sum(claim.times for claim in claims) == sum(range(100))
-    assert claims[-1].about == "word 99"
+    assert (claims[-1].node, claims[-1].about) == (NOBODY, "word 99")
 
 
 def test_more_than_can_be_told_apart_are_told_of_nobody_in_particular() -> None:
@@ -165,3 +167,25 @@ async def test_losses_are_told_with_their_numbers() -> None:
             Lost(there.id, 4, "unsent"),
             Lost(there.id, 5, "unknown"),
         }
+
+
+@story
+async def test_what_was_refused_for_want_of_a_link_is_told_with_its_number() -> None:
+    """As often as receipts said so."""
+    async with nodes(2) as [here, there]:
+        await there.client("ann").join("room", wait="all", timeout=WAIT_S)
+        events, core, refused = here.events(), here._runtime.core, 0
+        async with asyncio.timeout(WAIT_S):
+            while refused < 3:
+                with core.lock:  # it comes back by itself
+                    core.engine.handle(ev.LinkDown(there.endpoint), time.monotonic())
+                    core.perform(core.engine.take())
+                receipt = await here.publish("room", 1)
+                refused += receipt.owners.get(there.id) is Outcome.REFUSED_NO_LINK
+        told = list[Refused]()
+        while sum(notice.publications for notice in told) < refused:
+            notice = await next_notice(events)
+            if isinstance(notice, Refused):
+                told.append(notice)
+        assert sum(notice.publications for notice in told) == refused
+        assert {(notice.node, notice.reason) for notice in told} == {(there.id, "no link")}

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.net
 async def test_start_close_and_what_is_said_of_it() -> None:
     node = Node(name="n")
     assert await node.start() is node
+    assert node.node is node
     assert node.endpoint.startswith("ipc:///")
     assert "running" in repr(node)
     await node.close()

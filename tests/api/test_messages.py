@@ -90,7 +90,9 @@ async def test_headers_and_exclude() -> None:
         receipt = await a.publish("room", 1, headers=headers, exclude=mine)
         headers["traceparent"] = "changed afterwards"
         assert receipt.members == 1
-        assert dict((await message(theirs)).headers) == {"traceparent": "00-ab"}
+        got = await message(theirs)
+        assert dict(got.headers) == {"traceparent": "00-ab"}
+        assert got.size_bytes == len(got.payload) + len("traceparent" + "00-ab")
         (member,) = (m for m in a.members("room") if m.id == "theirs")
         assert (await a.publish("room", 2, exclude=member)).members == 1
         assert (await message(mine)).data == 2

@@ -26,6 +26,7 @@ from crdtpubsub import (
     PayloadError,
     PayloadTooLargeError,
     QueueFullError,
+    Replied,
     SyncNode,
     UnreachableError,
 )
@@ -67,7 +68,9 @@ async def test_one_member_of_another_node_answers() -> None:
         assert (question.data, dict(question.headers)) == ({"n": 1}, {"a": "b"})
         assert (question.channel, question.sender) == ("work", here.id)
         assert wanted(question)
-        assert await question.reply(2, headers={"c": "d"}) is True
+        replied = question.reply(2, headers={"c": "d"})
+        assert isinstance(replied, Replied)
+        assert await replied is True
         assert not wanted(question)
         answer = await asking
         assert (answer.data, dict(answer.headers), answer.sender) == (2, {"c": "d"}, there.id)

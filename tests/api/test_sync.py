@@ -31,7 +31,9 @@ from crdtpubsub import (
     PeerUp,
     Snapshot,
     SyncClient,
+    SyncEvents,
     SyncNode,
+    SyncWatch,
 )
 from crdtpubsub.blocking import run
 from tests.api.helpers import WAIT_S, story
@@ -271,9 +273,36 @@ def calls_on(node: SyncNode, client: SyncClient) -> list[Callable[[], object]]:
     ]
 
 
+def test_what_else_blocking_code_asks_of_a_client_and_a_node() -> None:
+    with SyncNode(name="one", seeds=["tcp://127.0.0.1:1"]) as one:
+        assert one.node is one
+        ann = one.client("ann", max_pending=1)
+        ann.join("room")
+        one.add_channel("hall")
+        assert one.local_channels() == ("hall", "room")
+        assert one.local_channels("ro") == ("room",)
+        assert one.publish("room", 1).members == one.publish("room", 2).members == 1
+        assert (ann.dropped, ann.pending) == (1, 1)
+        assert ann.leave("room")
+        assert not ann.leave("room")
+        messages = one.subscribe("room", id="bob")
+        messages.close()
+        messages.close()
+        assert one.count("room") == 0
+        assert messages.client.closed
+        with pytest.raises(ClosedError):
+            messages.get(timeout=WAIT_S)
+        was = ann.closed
+        ann.close()
+        assert (was, ann.closed) == (False, True)
+        assert data(ann.get(timeout=WAIT_S)) == 2  # what was queued can still be read
+
+
 def test_watch_and_events_are_blocking_iterators() -> None:
     with SyncNode(name="one", seeds=["tcp://127.0.0.1:1"]) as one:
         events, watch = one.events(), one.watch(prefix="ro")
+        assert isinstance(events, SyncEvents)
+        assert isinstance(watch, SyncWatch)
         assert next(watch) == Snapshot(())
         with SyncNode(name="two", seeds=[one.endpoint]) as two:
             up = next(events)

@@ -79,7 +79,10 @@ async def test_two_running_nodes_of_one_name_are_two_and_it_is_said() -> None:
             said = [await anext(events)]
             while not isinstance(said[-1], NameShared):
                 said.append(await anext(events))
-            assert said[-1].node == other.id
+            notice = said[-1]
+            assert isinstance(notice, NameShared)
+            assert notice.node == other.id
+            assert notice.about == f"{one.id} is named web, too"
             await one.client("c").join("room")
             await other.client("c").join("room")
             assert len(await one.wait_for("room", 2, timeout=WAIT_S)) == 2
