@@ -118,7 +118,56 @@ def notices(notice: Notice) -> tuple[str | NodeId, str | int]:
             found = notice.whom or notice.about, notice.times
         case Missed():
             found = "", notice.notices
+        case _:
+            assert_never(notice)
     return found
+
+
+def items(item: Message | Exit) -> str:
+    """What a client gets is one of two, and an exit has one of two reasons."""
+    match item:
+        case Message():
+            return item.channel
+        case Exit():
+            match item.reason:
+                case "removed" | "closed":
+                    return item.reason
+                case _:
+                    assert_never(item.reason)
+        case _:
+            assert_never(item)
+
+
+def outcomes(outcome: Outcome) -> bool | None:
+    """Whether somebody has it; None if nobody knows."""
+    match outcome:
+        case Outcome.QUEUED | Outcome.UNKNOWN:
+            return None
+        case Outcome.DELIVERED:
+            return True
+        case (
+            Outcome.REFUSED_NO_LINK
+            | Outcome.REFUSED_LAGGING
+            | Outcome.REFUSED_SILENT
+            | Outcome.REFUSED_NOBODY
+            | Outcome.REFUSED_FULL
+            | Outcome.REFUSED_RESTARTED
+            | Outcome.REFUSED_LEFT
+        ):
+            return False
+        case _:
+            assert_never(outcome)
+
+
+def causes(cause: Cause) -> bool:
+    """Whether they may come back by themselves."""
+    match cause:
+        case Cause.NODE_DOWN | Cause.NODE_UP:
+            return True
+        case Cause.OP | Cause.SCOPE_CLOSED:
+            return False
+        case _:
+            assert_never(cause)
 
 
 def values(
