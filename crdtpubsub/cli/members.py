@@ -41,18 +41,20 @@ async def _run(args: argparse.Namespace) -> int:
                     "id": m.id,
                     "node": m.node,
                     "name": names.get(m.node),
+                    "group": m.group,
                     "meta": meta_of(m),
                     "down": m.down,
                 }
             )
         return 0
     table(
-        ("member", "node", "life", "meta", "reachable"),
+        ("member", "node", "life", "queue", "meta", "reachable"),
         [
             (
                 m.id,
                 names.get(m.node, "?"),
                 m.node[:8],
+                m.group,
                 "" if (meta := meta_of(m)) is None else meta,
                 "no" if m.down else "yes",
             )

@@ -65,7 +65,8 @@ async def _lines(node: Node, args: argparse.Namespace) -> int:
             data = payload(line, parse=args.parse)
             receipt = await node.publish(args.channel, data, headers=dict(args.header))
             sent += 1
-            refused += any(outcome.refused for outcome in receipt.owners.values())
+            said = (*receipt.owners.values(), *receipt.groups.values())
+            refused += any(outcome.refused for outcome in said)
             refused += not receipt.owners
             if sent % SHOW_EVERY == 0 and sys.stderr.isatty():
                 print(f"\r{sent:,} published", end="", file=sys.stderr, flush=True)
@@ -83,12 +84,17 @@ async def _lines(node: Node, args: argparse.Namespace) -> int:
 def _report(node: Node, args: argparse.Namespace, receipt: Receipt) -> int:
     names = {peer.node: peer.name for peer in node.peers()}
     failed = {n: o for n, o in receipt.owners.items() if o.refused or o == "unknown"}
+    missed = {g: o for g, o in receipt.groups.items() if o.refused or o == "unknown"}
     if args.json:
         owners = {life: str(outcome) for life, outcome in sorted(receipt.owners.items())}
-        objects({"channel": args.channel, "members": receipt.members, "owners": owners})
+        groups = {group: str(outcome) for group, outcome in sorted(receipt.groups.items())}
+        said = {"channel": args.channel, "members": receipt.members, "owners": owners}
+        objects({**said, "groups": groups})
     else:
         plural = "" if receipt.members == 1 else "s"
         print(f"{args.channel}: {receipt.members} client{plural} took it")
     for life, outcome in sorted(failed.items()):
         told(f"pub: node {names.get(life, life[:8])}: {outcome}")
-    return 1 if failed or not receipt.members else 0
+    for group, outcome in sorted(missed.items()):
+        told(f"pub: queue group {group}: {outcome}")
+    return 1 if failed or missed or not receipt.members else 0

@@ -43,7 +43,8 @@ async def _run(args: argparse.Namespace) -> int:
         client = node.client(args.id)
         for channel in args.channels:
             await client.join(channel, queue=args.queue)
-        told(f"sub: {client.id} is in {', '.join(args.channels)}, on {node.endpoint}")
+        group = f" as one of {args.queue}" if args.queue else ""
+        told(f"sub: {client.id} is in {', '.join(args.channels)}{group}, on {node.endpoint}")
         try:
             async with asyncio.timeout(args.timeout):
                 return await _read(client, args)
@@ -54,7 +55,7 @@ async def _run(args: argparse.Namespace) -> int:
 async def _read(client: Client, args: argparse.Namespace) -> int:
     got = 0
     async for item in client:
-        _show(item, several=len(args.channels) > 1, as_json=args.json)
+        _show(item, args)
         if isinstance(item, Message):
             got += 1
             _answer(item, args)
@@ -77,10 +78,11 @@ def _answer(message: Message, args: argparse.Namespace) -> None:
         told(f"sub: no answer was sent: {error}")
 
 
-def _show(item: Message | Exit, *, several: bool, as_json: bool) -> None:
+def _show(item: Message | Exit, args: argparse.Namespace) -> None:
+    group = {"group": args.queue} if args.queue else {}
     if isinstance(item, Exit):
-        if as_json:
-            objects({"channel": item.channel, "exit": item.reason})
+        if args.json:
+            objects({"channel": item.channel, "exit": item.reason, **group})
         else:
             told(f"sub: the membership in {item.channel} was ended: {item.reason}")
         return
@@ -88,12 +90,14 @@ def _show(item: Message | Exit, *, several: bool, as_json: bool) -> None:
         data = item.data
     except PayloadError:
         data = item.payload
-    if as_json:
+    if args.json:
         record = {"channel": item.channel, "data": data, "sender": item.sender}
         asks = {"wants_reply": True} if item.wants_reply else {}
-        objects({**record, "headers": dict(item.headers), **asks})
+        objects({**record, "headers": dict(item.headers), **group, **asks})
     else:
-        print(f"{item.channel}: {shown(data)}" if several else shown(data), flush=True)
+        print(
+            f"{item.channel}: {shown(data)}" if len(args.channels) > 1 else shown(data), flush=True
+        )
 
 
 def _count(text: str) -> int:

@@ -53,9 +53,10 @@ def _show(
         name, meta = names.get(m.node), meta_of(m)
         if as_json:
             record = {"event": event, "cause": cause, "channel": m.channel, "id": m.id}
-            objects({**record, "node": m.node, "name": name, "meta": meta})
+            objects({**record, "node": m.node, "name": name, "group": m.group, "meta": meta})
             continue
         sign = {"joined": "+", "left": "-", "updated": "~"}.get(event, " ")
         why = f"  ({cause})" if cause not in ("op", "snapshot") else ""
+        group = f"  [{m.group}]" if m.group else ""
         said = "" if meta is None else f"  {shown(meta)}"
-        print(f"{sign} {m.channel}: {m.id} on {name or m.node[:8]}{said}{why}", flush=True)
+        print(f"{sign} {m.channel}: {m.id} on {name or m.node[:8]}{group}{said}{why}", flush=True)

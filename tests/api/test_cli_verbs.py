@@ -43,7 +43,7 @@ def test_two_terminals_without_configuration(world: str) -> None:
         assert (said.returncode, said.stdout, said.stderr) == (0, "room: 1 client took it\n", "")
         assert sub.line() == "hello"
         header, row = run(world, "members", "room").stdout.splitlines()
-        assert header.split() == ["MEMBER", "NODE", "LIFE", "META", "REACHABLE"]
+        assert header.split() == ["MEMBER", "NODE", "LIFE", "QUEUE", "META", "REACHABLE"]
         assert row.split()[0] == "ann"
         assert sub.end() == (130, "", "")
 
@@ -108,7 +108,7 @@ def test_everything_as_objects(world: str) -> None:
         (member,) = records(run(world, "members", "room", "--json"))
         assert member == {
             "channel": "room", "id": "ann", "node": peer["node"], "name": "one",
-            "meta": None, "down": False,
+            "group": "", "meta": None, "down": False,
         }  # fmt: skip
         assert records(run(world, "channels", "--json")) == [
             {"channel": "hall", "members": 1},
@@ -124,13 +124,36 @@ def test_everything_as_objects(world: str) -> None:
             world, "pub", "room", "--parse", "--json", "--header", "k=v", stdin=b'{"a": [1, null]}'
         )
         assert records(done) == [
-            {"channel": "room", "members": 1, "owners": {peer["node"]: "delivered"}}
-        ]
+            {
+                "channel": "room", "members": 1, "owners": {peer["node"]: "delivered"},
+                "groups": {},
+            }
+        ]  # fmt: skip
         got = sub.record()
         assert len(got.pop("sender")) == 32
         assert got == {"channel": "room", "data": {"a": [1, None]}, "headers": {"k": "v"}}
         run(world, "pub", "hall", stdin=b"\xff\x00")  # what is no text travels as bytes
         assert sub.record()["data"] == {"base64": "/wA="}
+
+
+@net
+def test_who_shares_the_work_is_shown_with_its_queue_group(world: str) -> None:
+    with running(world, "sub", "room", "--queue", "workers", "--id", "ann", "--json") as sub:
+        assert " is in room as one of workers, on " in sub.word()
+        _, row = run(world, "members", "room").stdout.splitlines()
+        assert row.split()[3] == "workers"
+        (member,) = records(run(world, "members", "room", "--json"))
+        assert (member["id"], member["group"]) == ("ann", "workers")
+        (said,) = records(run(world, "pub", "room", "a job", "--json"))
+        assert said["groups"] == {"workers": "delivered"}
+        assert said["owners"] == {member["node"]: "delivered"}
+        got = sub.record()
+        assert (got["data"], got["group"]) == ("a job", "workers")
+        with running(world, "watch", "room", "--json") as watch:
+            shown = watch.record()
+            while shown.get("id") != "ann":
+                shown = watch.record()
+            assert shown["group"] == "workers"
 
 
 @net
@@ -180,7 +203,7 @@ def test_watch_tells_who_comes_and_goes(world: str) -> None:
         left = watch.record()
         assert {**joined, "cause": ""} == {
             "event": "joined", "cause": "", "channel": "room", "id": "ann", "node": life,
-            "name": "one", "meta": None,
+            "name": "one", "group": "", "meta": None,
         }  # fmt: skip
         assert (left["event"], left["cause"], left["id"], left["node"]) == (
             "left", "op", "ann", life,
