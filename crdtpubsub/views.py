@@ -206,13 +206,11 @@ class Views:
         if self._runtime.closed:
             return ()
         self._runtime.check()
-        me = self._runtime.id
         with self._runtime.core.lock:
-            if self._scope not in self._runtime.core.engine.scopes():
+            mailbox = self._runtime.core.mailboxes.get(client)
+            if mailbox is None or mailbox.scope != self._scope:
                 return ()
-            members = self._runtime.core.engine.set_of(self._scope)
-            mine = members.channels_of(me)
-            return tuple(sorted(c for c in mine if client in members.clients(me, c)))
+            return tuple(sorted(mailbox.channels))
 
     def peers(self) -> tuple[Peer, ...]:
         """Every other node held, sorted by id."""

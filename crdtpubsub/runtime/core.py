@@ -14,6 +14,7 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.outbox import CONFIRMED, URGENT
+from crdtpubsub.errors import ClosedError
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
@@ -217,13 +218,9 @@ class Core:
         mailbox = self.mailboxes.get(client)
         if mailbox is None or not mailbox.closed:
             return  # closed by its user meanwhile
-        me, scope = self.engine.me, mailbox.scope
-        if scope in self.engine.scopes():
-            members = self.engine.set_of(scope)
-            for channel in sorted(members.channels_of(me)):
-                if client in members.clients(me, channel):
-                    leave = ev.Leave(scope, channel, me, client, by_client=True)
-                    self.engine.handle(leave, monotonic())
+        for channel in sorted(mailbox.channels):
+            leave = ev.Leave(mailbox.scope, channel, self.engine.me, client, by_client=True)
+            self.engine.handle(leave, monotonic())
         self.perform(self.engine.take())
         self.counters["mailbox_dropped"] += mailbox.dropped
         del self.mailboxes[client]
@@ -248,6 +245,8 @@ class Core:
     def _changed(self, effect: ef.Changed) -> None:
         self.pulse = True
         channels: set[str] | None = None
+        if effect.owner == self.engine.me:
+            self._mine_changed(effect)
         if not effect.whole:
             channels = {row[0] for row in effect.joined}
             channels.update(row[0] for row in effect.left)
@@ -255,6 +254,20 @@ class Core:
         self.to_wake.update(self.watchers.tell(effect, channels))
         for listener in self.listeners:
             listener(channels)
+
+    def _mine_changed(self, effect: ef.Changed) -> None:
+        mailboxes = self.mailboxes
+        if effect.whole:  # the scope was closed
+            for mailbox in mailboxes.values():
+                if mailbox.scope == effect.scope:
+                    mailbox.channels.clear()
+            return
+        for channel, client, _, _ in effect.left:  # first: it may be back in the same breath
+            if client in mailboxes:
+                mailboxes[client].channels.discard(channel)
+        for channel, client, _, _ in effect.joined:
+            if client in mailboxes:
+                mailboxes[client].channels.add(channel)
 
     def _watcher_behind(self, feed: WatchFeed, changes: int) -> None:
         self.counters["watch_resyncs"] += 1
@@ -310,6 +323,7 @@ class Core:
         self.counters["recovered"] += 1
         self.engine.recover()
         self.perform(self.engine.take())
+        self._index()
         for counter, ticket in list(self.tickets.items()):
             if not self.engine.picking.is_open(counter):  # settled, and the word of it is lost
                 del self.tickets[counter]
@@ -324,6 +338,19 @@ class Core:
             mailbox = self.mailboxes.get(exit_due.client)
             if exit_due.client not in there and mailbox is not None and mailbox.exits_told == told:
                 mailbox.put_exit(Exit(exit_due.channel, "removed"))
+
+    def _index(self) -> None:
+        """The channels of each client of mine, made anew."""
+        mailboxes, me = self.mailboxes, self.engine.me
+        for mailbox in mailboxes.values():
+            mailbox.channels.clear()
+        for scope in self.engine.scopes():
+            with contextlib.suppress(ClosedError):  # its end was broken into
+                members = self.engine.set_of(scope)
+                for channel in members.channels_of(me):
+                    for client in members.clients(me, channel):
+                        if client in mailboxes:
+                            mailboxes[client].channels.add(channel)
 
     def rouse(self) -> None:
         """Whoever waits for anything looks again: an interrupted `let_go` may have forgotten some.

@@ -154,6 +154,7 @@ class Mailbox:
         "_taking",
         "_went_bytes",
         "bell",
+        "channels",
         "closed",
         "dropped",
         "exits_told",
@@ -175,6 +176,7 @@ class Mailbox:
         """`on_drop` is called for each message that is lost, by who puts, under its lock."""
         self.max_pending = max_pending
         self.scope = scope  # its client is a member there
+        self.channels: set[str] = set()  # of these, kept by `Core`; derived from the set
         self.max_pending_bytes = max_pending_bytes
         self.overflow: Overflow = overflow
         self.dropped = 0

@@ -57,7 +57,9 @@ def check(node: Node) -> None:
         for line in core.sender._lines.values():
             queued = sum(len(record) for record, _ in line.outbox._records)
             assert line.outbox.queued_bytes == queued
-        for mailbox in core.mailboxes.values():
+        for client, mailbox in core.mailboxes.items():
+            its = {c for c in members.channels_of(node.id) if client in members.clients(node.id, c)}
+            assert mailbox.channels == its, client
             assert mailbox._exits == sum(isinstance(item, Exit) for item in mailbox._items)
 
 
