@@ -21,7 +21,7 @@ from crdtpubsub.waiting import (
     wait_until_seen_here,
 )
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "excluded"]
 
 _YIELD_EVERY: Final = 128
 _AHEAD_MAX: Final = 256
@@ -95,7 +95,7 @@ class Publisher:
                 after = None
         if confirm is not None:
             to = To(self._scope, check_channel(channel))
-            return await self._confirmed(to, data, headers, _member(exclude), confirm)
+            return await self._confirmed(to, data, headers, excluded(exclude), confirm)
         receipt, full = self._publish(channel, data, headers, exclude, after)
         for endpoint in full:
             await wait_for_room(self._runtime, endpoint)
@@ -216,7 +216,7 @@ class Publisher:
         after: Token | None = None,
     ) -> tuple[Receipt, list[str]]:
         payload, said = self._packed(data, headers)
-        but = _member(exclude)
+        but = excluded(exclude)
         return self._runtime.publish(
             self._scope, check_channel(channel), payload, headers=said, exclude=but, after=after
         )
@@ -231,7 +231,8 @@ class Publisher:
         return payload, check_headers(headers) if headers is not None else {}
 
 
-def _member(who: Client | Member | None) -> tuple[NodeId, str] | None:
+def excluded(who: Client | Member | None) -> tuple[NodeId, str] | None:
+    """Who shall not get it: owner and client id."""
     if who is None:
         return None
     if not isinstance(who, Client | Member):

@@ -7,6 +7,7 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+from crdtpubsub.client import Client
 from crdtpubsub.engine.groups import InGroup
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.errors import (
@@ -19,6 +20,7 @@ from crdtpubsub.errors import (
 )
 from crdtpubsub.knowing import Knower
 from crdtpubsub.names import DEFAULT_SCOPE, check_channel, check_client
+from crdtpubsub.publishing import excluded
 from crdtpubsub.runtime import Asked, Message, To
 from crdtpubsub.views import Address, Member
 from crdtpubsub.waiting import Settled, wait_until
@@ -38,6 +40,7 @@ class Requester(Knower):
         *,
         timeout: float,
         headers: Mapping[str, str] | None = None,
+        exclude: Client | Member | None = None,
     ) -> Message:
         """Ask one member, and wait for what it answers with `Message.reply`.
 
@@ -52,19 +55,22 @@ class Requester(Knower):
             data: as for `publish`.
             timeout: seconds to wait for the answer, above 0.
             headers: as for `publish`.
+            exclude: one member of the channel that shall not be asked, usually the asking client.
 
         Returns:
             The answer: its `Message.sender` is the node of who answered.
 
         Raises:
-            NoMembersError: at once: no member of the channel is up; nothing was sent.
+            NoMembersError: at once: no member of the channel is up, but for the excluded one;
+                nothing was sent.
             UnreachableError: at once: no link to any of them, or all refused it: nobody has it. Or
                 the node of who has it went down or left before it answered: it may have been done.
             TimeoutError: no answer in time; the message says who was asked. It may have been, or
                 may yet be, done; an answer that comes later is dropped, counted as `replies_late`.
             QueueFullError: 16,384 requests are open here, or 4,096 messages unanswered by each
                 node that could be asked; nothing was sent.
-            ConfigError: `timeout` is no time, or `to` is nobody.
+            ConfigError: `timeout` is no time, `to` is nobody, or `exclude` is no member, or given
+                where `to` is no channel.
             PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
             ClosedError: the node, or the scope, was closed, before or meanwhile.
             ForkedError
@@ -78,6 +84,7 @@ class Requester(Knower):
         target = To(self._scope, check_channel(to)) if isinstance(to, str) else self._target(to)
         requests, until = self._runtime.asker.requests, monotonic() + timeout
         refusals: dict[InGroup, str] = {}
+        but = self._but(to, exclude)
         while (left_s := until - monotonic()) > 0:
             settled = Settled()
             asked = Asked(settled.waker, settled.done)
@@ -85,9 +92,9 @@ class Requester(Knower):
                 if not isinstance(to, str):
                     requests.ask(asked, target, payload, said, left_s)
                 else:
-                    there = requests.ask_one(asked, target, refusals, payload, said, left_s)
+                    there = requests.ask_one(asked, target, but, payload, said, left_s)
                     if there is not None:
-                        raise self._nobody(to, there, refusals)
+                        raise self._nobody(to, there, refusals, exclude)
                 if asked.outcome is None or not asked.outcome.refused:
                     await settled.wait(left_s)
             finally:
@@ -97,9 +104,22 @@ class Requester(Knower):
             self._raise_if_over(asked, timeout)
             assert asked.outcome is not None
             refusals[asked.client, asked.owner] = asked.outcome.reason
+            but.add((asked.client, asked.owner))
             if not isinstance(to, str):
                 raise UnreachableError(self._told(refusals))
         raise TimeoutError(f"no answer within {timeout:g} s; {self._told(refusals)}")
+
+    def _but(self, to: object, exclude: Client | Member | None) -> set[InGroup]:
+        """Who shall not be asked."""
+        but = excluded(exclude)
+        if but is None:
+            return set()
+        if not isinstance(to, str):
+            raise ConfigError(
+                f"exclude= with {to!r:.80}: it is for a channel, of which one is asked"
+            )
+        owner, client = but
+        return {(client, owner)}
 
     def _target(self, who: Member | Address) -> To:
         if isinstance(who, Member):
@@ -109,13 +129,14 @@ class Requester(Knower):
         raise ConfigError(f"cannot ask {who!r:.80}: name a channel, a Member, or an Address")
 
     def _nobody(
-        self, channel: str, there: int, refusals: Mapping[InGroup, str]
+        self, channel: str, there: int, refusals: Mapping[InGroup, str], exclude: object
     ) -> NoMembersError | UnreachableError:
         """Why nobody more can be asked."""
         if refusals:
             return UnreachableError(self._told(refusals))
         if not there:
-            return NoMembersError(f"{channel!r} has no member whose node is up; nothing was sent")
+            other = "no member" if exclude is None else "no other member"
+            return NoMembersError(f"{channel!r} has {other} whose node is up; nothing was sent")
         return UnreachableError(
             f"no link to the node of any of the {there} members of {channel!r}; nothing was sent"
         )

@@ -168,9 +168,12 @@ class SyncOverlay:
         *,
         timeout: float,
         headers: Mapping[str, str] | None = None,
+        exclude: SyncClient | Member | None = None,
     ) -> Message:
         """As `Node.request`, blocking."""
-        return run(self._overlay.request(to, data, timeout=timeout, headers=headers))
+        but = _plain(exclude)
+        asking = self._overlay.request(to, data, timeout=timeout, headers=headers, exclude=but)
+        return run(asking)
 
     # ---------------------------------------------------------------- knowing
 

@@ -166,6 +166,29 @@ async def test_who_has_too_much_to_answer_is_passed_over() -> None:
 
 
 @story
+async def test_who_asks_the_others_is_not_asked_himself() -> None:
+    async with nodes(2) as (here, there):
+        ann, bob = here.client("ann"), there.client("bob")
+        await ann.join("work", queue="workers")
+        with pytest.raises(NoMembersError, match="'work' has no other member"):
+            at_once(here.request("work", 1, timeout=600, exclude=ann))
+        await bob.join("work", queue="workers")
+        workers = [asyncio.create_task(answering(client)) for client in (ann, bob)]
+        members = {m.id: m for m in await here.wait_for("work", 2, timeout=WAIT_S)}
+        for n in range(4):
+            asking = here.request("work", n, timeout=WAIT_S, exclude=ann)
+            assert (await asking).data == [n, "bob"]
+            asking = here.request("work", n, timeout=WAIT_S, exclude=members["bob"])
+            assert (await asking).data == [n, "ann"]
+        with pytest.raises(ConfigError, match="it is for a channel"):
+            await here.request(ann.address, 1, timeout=WAIT_S, exclude=bob)
+        with pytest.raises(ConfigError, match="exclude="):
+            await here.request("work", 1, timeout=WAIT_S, exclude="bob")  # type: ignore[arg-type]
+        for worker in workers:
+            worker.cancel()
+
+
+@story
 async def test_with_no_time_left_nobody_is_asked_and_that_is_said() -> None:
     async with nodes(1) as (node,):
         ann = node.client("ann")
@@ -452,6 +475,10 @@ def test_blocking_code_asks_and_answers() -> None:
             thread.start()
             (ann,) = here.wait_for("work", 1, timeout=WAIT_S)
             assert here.request("work", 1, timeout=WAIT_S).data == [1, "ann"]
+            mine = here.client("mine")
+            mine.join("work")
+            assert here.request("work", 2, timeout=WAIT_S, exclude=mine).data == [2, "ann"]
+            mine.close()
             assert here.request(ann, "last", timeout=WAIT_S).data == ["last", "ann"]
             thread.join(WAIT_S)
             with pytest.raises(TimeoutError, match=re.escape("'ann' on node 'b'")):

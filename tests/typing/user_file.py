@@ -256,7 +256,7 @@ async def with_asyncio() -> None:  # noqa: PLR0915 - every name once
         assert_type(await node.send(members[0], 1, headers=None, confirm=1), Receipt)
         assert_type(await node.send(client.address, 1), Receipt)
 
-        reply = await node.request("room", 1, timeout=5, headers={"a": "b"})
+        reply = await node.request("room", 1, timeout=5, headers={"a": "b"}, exclude=client)
         assert_type(reply, Message)
         assert_type(reply.wants_reply, bool)
         assert_type(reply.reply({"ok": True}, headers=None), Replied)
@@ -344,7 +344,7 @@ def with_threads() -> None:  # noqa: PLR0915 - every name once
         assert_type(node.send(members[0], 1), Receipt)
         assert_type(node.send(client.address, 1), Receipt)
 
-        reply = node.request("room", 1, timeout=5)
+        reply = node.request("room", 1, timeout=5, exclude=client)
         assert_type(reply, Message)
         assert_type(bool(reply.reply(1)), bool)
         node.join("hall", members[0], timeout=5)
