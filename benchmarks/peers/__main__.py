@@ -109,7 +109,7 @@ def _asked(question: str, case: str, systems: Sequence[str], repeat: int) -> lis
         name: SYSTEMS[name].cannot[question] for name in systems if question in SYSTEMS[name].cannot
     }
     failed: set[str] = set()
-    for _ in range(repeat):
+    for _ in range(1 if QUESTIONS[question].once else repeat):
         for name in systems:
             if name in reasons or _gave_up(found[name]):
                 continue
@@ -155,9 +155,8 @@ def _line(
         if numbers.get("there") is not None and numbers.get("seconds") is None:
             line["unfinished"] = f"{numbers['there']:.0f} after {LIMITS.joins_s:.0f} s"
         elif numbers.get("left"):
-            line["unfinished"] = (
-                f"all {numbers['left']:.0f} still there after {LIMITS.kill_s:.0f} s"
-            )
+            limit_s = LIMITS.stop_s if question == "stop" else LIMITS.kill_s
+            line["unfinished"] = f"all {numbers['left']:.0f} still there after {limit_s:.0f} s"
     return {**line, "facts": {**facts(), "versions": _versions(name)}}
 
 

@@ -23,12 +23,12 @@ def draw(lines: Iterable[Mapping[str, Any]], out: Path) -> bool:
     for line in lines:
         cells.setdefault((line["benchmark"], line["case"]), {})[line["system"]] = line
     panels = []
-    for benchmark, case, key, label, _ in LINES:
-        of = cells.get((benchmark, case), {})
-        bars = {name: (line.get("numbers") or {}).get(key) for name, line in of.items()}
+    for row in LINES:
+        of = cells.get((row.question, row.case), {})
+        bars = {name: (line.get("numbers") or {}).get(row.key) for name, line in of.items()}
         known = {name: value for name, value in bars.items() if value}
         if known:
-            panels.append((label, known))
+            panels.append((row.label, known))
     if not panels:
         return False
     columns = 4

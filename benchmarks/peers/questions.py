@@ -20,6 +20,7 @@ Numbers = dict[str, float | None]
 
 WARM = 2000
 RUN_S = 1.2
+SETTLED_S = 3.0
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Limits:
 
     joins_s: float = 60.0
     kill_s: float = 45.0
+    stop_s: float = 100.0
 
 
 LIMITS: Final = Limits()
@@ -46,6 +48,9 @@ class Question:
     ask: Callable[..., Numbers]
     quick: Sequence[str]
     """The cases of the quick form."""
+
+    once: bool = False
+    """Of seconds that are somebody's time limit: asked once, whatever `--repeat` says."""
 
 
 def throughput(system: str, receivers: int, size_bytes: int) -> Numbers:
@@ -123,11 +128,15 @@ def join_seen(system: str, rounds: int, pace_s: float) -> Numbers:
         b.hear(), a.hear(), b.hear()
         of_a: dict[str, list[float]] = {}
         of_b: dict[str, list[float]] = {}
+        sent = 0
         for n in (rounds // 10 + 1, rounds):
+            sent = wire_bytes()
             b.tell([n, pace_s])
             of_a = a.ask([n, pace_s])
             of_b = b.hear()
         numbers: Numbers = {}
+        if _alone():  # a join and a leave of each, a round
+            numbers["wire_bytes"] = (wire_bytes() - sent) / rounds / 4
         for verb in ("join", "leave"):
             took = [
                 seen - at
@@ -146,13 +155,15 @@ def memberships(system: str, channels: int, members: int) -> Numbers:
         seeds = [watcher.hear()]
         joiner = arena.start("joiner", shape, seeds=seeds)
         joiner.hear(), watcher.hear(), joiner.hear()
-        before = _rss(watcher.pid)
+        before, sent = _rss(watcher.pid), wire_bytes()
         start = monotonic()
         joiner.tell("go")
         seen = watcher.hear(LIMITS.joins_s + 60.0)
-        grown = _rss(watcher.pid) - before
+        grown, sent = _rss(watcher.pid) - before, wire_bytes() - sent
+        wire: Numbers = {"wire_bytes": sent / (channels * members)} if _alone() else {}
         if seen["there"] < channels * members:
-            return {"seconds": None, "there": seen["there"], "bytes_each": None, "joins_s": None}
+            undone: Numbers = dict.fromkeys(("seconds", "bytes_each", "joins_s", *wire))
+            return {**undone, "there": seen["there"]}
         made = joiner.hear()
         assert made["at"] >= start
         return {
@@ -160,6 +171,7 @@ def memberships(system: str, channels: int, members: int) -> Numbers:
             "there": seen["there"],
             "joins_s": made["took_s"],
             "bytes_each": grown / (channels * members),
+            **wire,
         }
 
 
@@ -172,6 +184,28 @@ def members_read(system: str, seconds: float) -> Numbers:
         holder.hear(), holder.hear()
         said = reader.hear()
         return {"ten_per_s": said["ten"], "thousand_per_s": said["thousand"]}
+
+
+def read_while_joined(system: str, members: int, joins_per_s: float, reads: int) -> Numbers:
+    """`members()` of a channel of so many, read every 20 ms while others join it elsewhere."""
+    rows = [("room", f"c-{n}") for n in range(members)]
+    with Arena(system) as arena:
+        surveyor = arena.start("surveyor", "room", members, reads)
+        joiner = arena.start("trickler", rows, joins_per_s, seeds=[surveyor.hear()])
+        joiner.hear()
+        try:
+            surveyor.hear(LIMITS.joins_s + 60.0)
+        except TimeoutError:
+            return {"read_p50_ms": None, "read_p99_ms": None, "grown": None}
+        joiner.tell("go")
+        took_s, grown = surveyor.ask("go")
+        joiner.tell("enough")
+        assert grown > 0, "nobody joined meanwhile"
+        return {
+            "read_p50_ms": percentile(took_s, 50) * 1e3,
+            "read_p99_ms": percentile(took_s, 99) * 1e3,
+            "grown": grown,
+        }
 
 
 def formation(system: str, nodes: int) -> Numbers:
@@ -193,30 +227,45 @@ def formation(system: str, nodes: int) -> Numbers:
 
 def kill(system: str, members: int, times: int) -> Numbers:
     """SIGKILL the owner of so many members: until another node lists none of them."""
-    rows = [("room", f"c-{n}") for n in range(members)]
     limit_s = LIMITS.kill_s
     took: list[float] = []
-    left = 0
     for _ in range(times):
-        with Arena(system) as arena:
-            mourner = arena.start("mourner", "room", members)
-            holder = arena.start("holder", rows, seeds=[mourner.hear()])
-            holder.hear(), mourner.hear()
-            start = monotonic()
-            os.kill(holder.pid, signal.SIGKILL)
-            said = mourner.ask(limit_s)
-            took.append(said["at"] - start)
-            left = said["left"]
-        if left or took[-1] > limit_s / 4:
+        seconds, left = _gone(system, members, signal.SIGKILL, limit_s)
+        if left:
+            return {"ms": None, "left": left}
+        took.append(seconds)
+        if seconds > limit_s / 4:
             break  # no need to wait for it again and again
-    if left:
-        return {"ms": None, "left": left}
     return {"ms": median(took) * 1e3, "left": 0}
+
+
+def stop(system: str, members: int) -> Numbers:
+    """SIGSTOP the owner of so many members: nothing breaks, and nothing answers."""
+    seconds, left = _gone(system, members, signal.SIGSTOP, LIMITS.stop_s)
+    return {"seconds": None if left else seconds, "left": left}
+
+
+def _gone(system: str, members: int, number: int, limit_s: float) -> tuple[float, int]:
+    rows = [("room", f"c-{n}") for n in range(members)]
+    with Arena(system) as arena:
+        mourner = arena.start("mourner", "room", members)
+        holder = arena.start("holder", rows, seeds=[mourner.hear()])
+        holder.hear(), mourner.hear()
+        if number == signal.SIGSTOP:
+            sleep(SETTLED_S)  # round trips are known then, as between nodes that live
+        start = monotonic()
+        os.kill(holder.pid, number)
+        try:
+            said = mourner.ask(limit_s, limit_s + 30.0)
+        finally:
+            if number == signal.SIGSTOP:
+                os.kill(holder.pid, signal.SIGCONT)
+        return said["at"] - start, said["left"]
 
 
 def idle(system: str, nodes: int, seconds: float) -> Numbers:
     """CPU and bytes on the wire of processes that do nothing; a server counts with them."""
-    if os.environ.get("PEERS_NAMESPACE") != "1":
+    if not _alone():
         raise Unasked("bytes are counted in a network namespace of its own, and there is none")
     with Arena(system) as arena:
         first = arena.start("sleeper", nodes)
@@ -227,14 +276,20 @@ def idle(system: str, nodes: int, seconds: float) -> Numbers:
         for sleeper in sleepers:
             sleeper.hear()
         pids = [sleeper.pid for sleeper in sleepers] + arena.servers
-        sleep(3.0)  # what forming left behind
+        sleep(SETTLED_S)  # what forming left behind
         cpu, sent, at = sum(map(cpu_seconds, pids)), wire_bytes(), monotonic()
         sleep(seconds)
         took_s = monotonic() - at
+        bytes_per_s = (wire_bytes() - sent) / took_s / nodes
         return {
-            "bytes_per_s": (wire_bytes() - sent) / took_s / nodes,
+            "bytes_per_s": bytes_per_s,
+            "bytes_per_s_link": bytes_per_s / max(1, nodes - 1),
             "cpu_percent": (sum(map(cpu_seconds, pids)) - cpu) / took_s / nodes * 100,
         }
+
+
+def _alone() -> bool:
+    return os.environ.get("PEERS_NAMESPACE") == "1"
 
 
 def wire_bytes() -> int:
@@ -281,6 +336,12 @@ QUESTIONS: Final = {
             ("1 x 100,000", "10,000 x 10"),
         ),
         Question("members", {"read": (1.0,)}, members_read, ("read",)),
+        Question(
+            "members-while-joined",
+            {"100,000, 100 joins/s": (100_000, 100.0, 150)},
+            read_while_joined,
+            ("100,000, 100 joins/s",),
+        ),
         Question("fan-out", {"1,000 subscribers": (1000, 10)}, fan_out, ("1,000 subscribers",)),
         Question(
             "formation",
@@ -289,6 +350,7 @@ QUESTIONS: Final = {
             ("2 nodes", "8 nodes"),
         ),
         Question("kill", {"owner of 1,000": (1000, 3)}, kill, ("owner of 1,000",)),
+        Question("stop", {"owner of 1,000": (1000,)}, stop, ("owner of 1,000",), once=True),
         Question(
             "idle",
             {f"{nodes} nodes": (nodes, 16.0) for nodes in (3, 10)},

@@ -277,6 +277,41 @@ async def reader(pipe: Pipe, driver: Driver, sizes: dict[str, int], seconds: flo
     await pipe.heard()
 
 
+async def trickler(pipe: Pipe, driver: Driver, rows: list[list[str]], per_s: float) -> None:
+    """Join, and when told go on joining by a timetable, one at a time."""
+    channel = rows[0][0]
+    await driver.prepare(name for _, name in rows)
+    await driver.met(1)
+    await driver.join_all([(channel, name) for channel, name in rows])
+    pipe.tell("joined")
+    await pipe.heard()
+    enough = asyncio.ensure_future(pipe.heard())
+    start, more = monotonic(), 0
+    while not enough.done():
+        await driver.prepare([f"late-{more}"])
+        await driver.join(channel, f"late-{more}")
+        more += 1
+        await asyncio.sleep(max(0.0, start + more / per_s - monotonic()))
+
+
+async def surveyor(pipe: Pipe, driver: Driver, channel: str, members: int, reads: int) -> None:
+    """Read who is in a great channel again and again; what each reading took, and the growth."""
+    await driver.watch([channel])
+    await driver.met(1)
+    await _saw(driver, channel, members)
+    pipe.tell("there")
+    await pipe.heard()
+    took_s: list[float] = []
+    said = 0
+    for _ in range(reads):
+        await asyncio.sleep(0.02)
+        start = monotonic()
+        said = await driver.members(channel)
+        took_s.append(monotonic() - start)
+    pipe.tell((took_s, said - members))
+    await pipe.heard()
+
+
 async def mourner(pipe: Pipe, driver: Driver, channel: str, members: int) -> None:
     """See somebody's members come, and go when it is killed."""
     await driver.watch([channel])
@@ -321,5 +356,8 @@ async def sleeper(pipe: Pipe, driver: Driver, nodes: int) -> None:
 
 ROLES: dict[str, Any] = {
     role.__name__: role
-    for role in (ear, mouth, clock, fan, turns, joiner, watcher, holder, reader, mourner, sleeper)
+    for role in (
+        *(ear, mouth, clock, fan, turns, joiner, watcher, holder),
+        *(reader, trickler, surveyor, mourner, sleeper),
+    )
 }

@@ -25,7 +25,7 @@ class Bare(Driver):
     def __init__(self, where: Where) -> None:
         super().__init__(where)
         self._pack = Packer()
-        self._out: list[zmq.Socket[bytes]] = []
+        self._out: dict[str, zmq.Socket[bytes]] = {}
         self._notes: dict[str, list[Note]] = {}
         self._members: dict[str, dict[str, int]] = {}
         self._reading = False
@@ -36,20 +36,20 @@ class Bare(Driver):
             self._dial(seed)
         return self.address
 
-    def _dial(self, endpoint: str) -> None:
-        socket = dialled(endpoint)
-        self._out.append(socket)
+    def _dial(self, endpoint: str) -> zmq.Socket[bytes]:
+        socket = self._out[endpoint] = dialled(endpoint)
         socket.send(self._pack((None, self.address)))
+        return socket
 
     async def close(self) -> None:
         if self._reading:
             self._loop.remove_reader(self._in.fileno())
         self._in.close()
-        for socket in self._out:
+        for socket in self._out.values():
             socket.close()
 
     async def met(self, others: int) -> None:
-        await self.until(lambda: len(self._out) >= others)
+        assert await self.until(lambda: len(self._out) >= others), "bare sockets did not meet"
 
     # ------------------------------------------------------------ in
 
@@ -68,8 +68,11 @@ class Bare(Driver):
                     self._change(*data)
 
     def _introduced(self, endpoint: str) -> None:
-        if endpoint not in self.where.seeds:
-            self._dial(endpoint)
+        if endpoint not in self._out and endpoint != self.address:
+            others = list(self._out)
+            socket = self._dial(endpoint)
+            for other in others:
+                socket.send(self._pack((None, other)))
         self.ring()
 
     def _change(self, verb: int, channel: str, name: str) -> None:
@@ -112,7 +115,7 @@ class Bare(Driver):
 
     def _send(self, records: list[bytes]) -> None:
         frame = b"".join(records)
-        for socket in self._out:
+        for socket in self._out.values():
             socket.send(frame)
 
     async def publish_all(self, channel: str, messages: int, pad: bytes) -> None:
@@ -178,7 +181,7 @@ class Bare(Driver):
 
     def forget_the_dead(self) -> None:
         """When a connection breaks, what came over it is gone: the floor of detection."""
-        monitor = self._out[0].get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        monitor = next(iter(self._out.values())).get_monitor_socket(zmq.EVENT_DISCONNECTED)
 
         def broken() -> None:
             while monitor.poll(0):

@@ -23,7 +23,11 @@ ONE_BATCH = "one message does not make a batch; see bare"
 ONE_EACH = "a process is one member: it has no local subscribers"
 ONE_BYTE = "its thread dies at the 256th join or leave: it counts them in one byte"
 
-_TURNS = {"join", "memberships", "members", "formation", "kill"}
+TOO_MANY = "100,000 memberships take it minutes; see there"
+A_SET_STAYS = "nobody removes what a process left in the set, killed or silent; see kill"
+NO_PROBES = "a dict on a socket: it finds who is gone by the reset of the connection alone"
+
+_TURNS = {"join", "memberships", "members", "members-while-joined", "formation", "kill", "stop"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ SYSTEMS: Final = {
             "bare",
             "system_bare:Bare",
             distributions=["pyzmq", "msgpack"],
-            cannot={"formation": NO_DETECTION},
+            cannot={"formation": NO_DETECTION, "stop": NO_PROBES},
         ),
         System(
             "bare-batched",
@@ -87,7 +91,9 @@ SYSTEMS: Final = {
                 "latency": ONE_BATCH,
                 "join": ONE_BATCH,
                 "members": "the same dict; see bare",
+                "members-while-joined": "the same dict; see bare",
                 "kill": "the same socket; see bare",
+                "stop": NO_PROBES,
                 "idle": "the same socket; see bare",
             },
         ),
@@ -96,6 +102,7 @@ SYSTEMS: Final = {
             "",
             programs=["erl", "erlc", "epmd"],
             get="apt-get install erlang-base",
+            cannot={"members-while-joined": TOO_MANY},
         ),
         System(
             "redis",
@@ -105,7 +112,9 @@ SYSTEMS: Final = {
                 "join": COUNTS_ONLY,
                 "memberships": COUNTS_ONLY,
                 "members": COUNTS_ONLY,
+                "members-while-joined": COUNTS_ONLY,
                 "kill": COUNTS_ONLY,
+                "stop": COUNTS_ONLY,
                 "formation": NO_NODES,
             },
         ),
@@ -119,6 +128,7 @@ SYSTEMS: Final = {
                 "fan-out": SAME_MESSAGES,
                 "idle": "the same server and client; see redis",
                 "formation": NO_NODES,
+                "stop": A_SET_STAYS,
             },
         ),
         System(
@@ -140,6 +150,7 @@ SYSTEMS: Final = {
             modules=["zenoh"],
             distributions=["eclipse-zenoh"],
             get="pip install eclipse-zenoh",
+            cannot={"members-while-joined": TOO_MANY},
         ),
         System(
             "pyre",
@@ -151,7 +162,9 @@ SYSTEMS: Final = {
                 "fan-out": ONE_EACH,
                 "memberships": ONE_BYTE,
                 "members": ONE_BYTE,
+                "members-while-joined": ONE_BYTE,
                 "kill": ONE_BYTE,
+                "stop": ONE_BYTE,
             },
             namespace=True,
         ),

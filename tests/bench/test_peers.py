@@ -15,7 +15,7 @@ from benchmarks.peers.pg import term
 from benchmarks.peers.questions import QUESTIONS, latency, throughput
 from benchmarks.peers.roles import channels_of, rows_of
 from benchmarks.peers.systems import FLOORS, OURS, SYSTEMS
-from benchmarks.peers.table import LINES, combined, markdown, number, ratio
+from benchmarks.peers.table import LINES, Target, combined, markdown, number, ratio
 
 FACTS = {
     "commit": "abc",
@@ -80,10 +80,30 @@ def test_the_table_shows_losses_ratios_and_reasons() -> None:
         "-",
         "400 k (**7 lost**)",
         "0.50",
+        "≥ 0.5x bare-batched, ahead of zenoh",
+        "yes",
     ]
     assert "- throughput, redis-set: its messages are those of redis" in text
     assert "45000 after 60 s" in text
     assert "Commit abc" in text
+
+
+def test_a_target_is_reached_missed_or_not_to_be_said() -> None:
+    def cells(**numbers: float | None) -> dict[str, dict[str, Any]]:
+        return {name: {"numbers": {"x": value}} for name, value in numbers.items()}
+
+    fast = Target(0.5, "bare", higher=True, ahead=("zenoh",))
+    assert fast.reached(cells(ours=50, bare=100, zenoh=49), "x") is True
+    assert fast.reached(cells(ours=49, bare=100, zenoh=40), "x") is False
+    assert fast.reached(cells(ours=60, bare=100, zenoh=60), "x") is False
+    assert fast.reached(cells(ours=60, bare=100), "x") is None
+    assert fast.reached(cells(ours=60, zenoh=50), "x") is None
+    late = Target(1.5, "bare")
+    assert late.reached(cells(ours=150, bare=100), "x") is True
+    assert late.reached(cells(ours=151, bare=100), "x") is False
+    assert Target(20).reached(cells(ours=20), "x") is True
+    assert Target(20).reached(cells(ours=None), "x") is None
+    assert (str(fast), str(late)) == ("≥ 0.5x bare, ahead of zenoh", "≤ 1.5x bare")
 
 
 def test_no_ratio_without_a_floor() -> None:
@@ -92,9 +112,12 @@ def test_no_ratio_without_a_floor() -> None:
 
 
 def test_each_line_of_the_table_is_asked_somewhere() -> None:
-    for name, case, _, _, floor in LINES:
-        assert case in QUESTIONS[name].cases
-        assert floor == "" or floor in FLOORS
+    for row in LINES:
+        assert row.case in QUESTIONS[row.question].cases
+        assert row.floor == "" or row.floor in FLOORS
+        if row.target is not None:
+            assert row.target.of in ("", row.floor)
+            assert set(row.target.ahead) <= set(SYSTEMS)
     for question in QUESTIONS.values():
         assert set(question.quick) <= set(question.cases)
 
