@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from importlib import import_module
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 import benchmarks.__main__ as all_of_them
-from benchmarks import common, growth, micro
+from benchmarks import growth, micro
 
 pytestmark = pytest.mark.net
 
@@ -43,12 +42,8 @@ LONGER: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _children_start_at_once() -> Iterator[None]:
-    """Forked from a process that has imported all: what starting costs is not the question."""
+def _small() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
-    quick = multiprocessing.get_context("forkserver")
-    quick.set_forkserver_preload(["benchmarks.common", "benchmarks.bare"])
-    patch.setattr(common, "_SPAWN", quick)
     patch.setattr(growth, "SETTLED_S", 0.1)
     patch.setattr(micro, "SMALLER", 100)
     yield
