@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -227,6 +228,7 @@ def _fixed_facts() -> dict[str, object]:
         "libzmq": zmq.zmq_version(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "date": f"{datetime.now(tz=UTC):%Y-%m-%d}",
     }
 
 

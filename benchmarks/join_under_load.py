@@ -8,8 +8,10 @@ Setup     A holds 1,000,000 memberships (1,000 clients in each of 1,000 channels
           take a minute and are not the question (`joins_bulk` asks it). B joins a channel of its
           own every 2 ms from its event loop.
 Measures  B: `await join()` from call to return while A's memberships arrive; how much later than
-          planned its event loop woke (stall); bootstrap from `start()` to the last of A's
-          channels being full there; peak resident memory.
+          planned its event loop woke (stall); how long its I/O thread was busy, or waited for
+          the GIL, between two looks at its sockets (io_turn; its own work alone: io_turn_cpu);
+          bootstrap from `start()` to the last of A's channels being full there; peak resident
+          memory.
 Excludes  Making the memberships on A (printed as made_s); joins before the first of A's
           memberships and after the last is there.
 Compares  The same joins on B afterwards, all quiet (`quiet_*`); and how late a third process
@@ -30,6 +32,7 @@ from time import monotonic, process_time, thread_time
 from benchmarks.common import Children, Pipe, emit, parser, percentile, rss_bytes, spread_us
 from crdtpubsub import Client, Node
 from crdtpubsub.names import DEFAULT_SCOPE
+from crdtpubsub.transport.base import Happening
 
 EVERY_S = 0.002
 WORK_S = 0.0002
@@ -73,6 +76,25 @@ class Joiner:
         self._due = max(self._due, start)
 
 
+class Turns:
+    """How long the I/O thread of a node is busy between two looks at its sockets."""
+
+    def __init__(self, node: Node) -> None:
+        self.took_s: list[float] = []
+        self.cpu_s: list[float] = []
+        transport = node._runtime.core.transport  # noqa: SLF001
+        self._poll, self._since, self._cpu_at = transport.poll, 0.0, 0.0
+        transport.poll = self._timed  # type: ignore[method-assign]
+
+    def _timed(self, timeout_s: float | None) -> list[Happening]:
+        if self._since:
+            self.took_s.append(monotonic() - self._since)
+            self.cpu_s.append(thread_time() - self._cpu_at)
+        happened = self._poll(timeout_s)
+        self._since, self._cpu_at = monotonic(), thread_time()
+        return happened
+
+
 async def newcomer(pipe: Pipe, endpoint: str, memberships: int, switch_ms: float) -> None:
     sys.setswitchinterval(switch_ms / 1000)
     clients = min(CLIENTS, memberships)
@@ -80,6 +102,7 @@ async def newcomer(pipe: Pipe, endpoint: str, memberships: int, switch_ms: float
     before = rss_bytes()
     started_at, cpu_at = monotonic(), process_time()
     async with Node("tcp://127.0.0.1:*", seeds=[endpoint], name="newcomer") as node:
+        turns = Turns(node)
         client = node.client("me", max_pending=1)
         quiet, loaded = Joiner(client), Joiner(client)
         async with asyncio.timeout(ARRIVED_S):
@@ -92,6 +115,7 @@ async def newcomer(pipe: Pipe, endpoint: str, memberships: int, switch_ms: float
                 while full < channels and node.count(f"channel-{full:06}") == clients:
                     full += 1
         full_at, cpu_s = monotonic(), process_time() - cpu_at
+        turns_s, turns_cpu_s = turns.took_s[:], turns.cpu_s[:]
         quiet._joined = loaded._joined  # noqa: SLF001
         for _ in range(500):
             await quiet.join()
@@ -103,6 +127,8 @@ async def newcomer(pipe: Pipe, endpoint: str, memberships: int, switch_ms: float
                 "first_s": round(first_at - started_at, 3),
                 "took_s": loaded.took_s,
                 "late_s": loaded.late_s,
+                "turns_s": turns_s,
+                "turns_cpu_s": turns_cpu_s,
                 "quiet_s": quiet.took_s,
                 "rss_mb": round((rss_bytes() - before) / 1e6, 1),
                 "peak_rss_mb": round(peak / 1e6, 1),
@@ -156,6 +182,9 @@ def main() -> None:
         stall_p50_ms=round(percentile(said["late_s"], 50) * 1000, 3),
         stall_p99_ms=round(percentile(said["late_s"], 99) * 1000, 3),
         stall_max_ms=round(max(said["late_s"]) * 1000, 3),
+        io_turn_p99_ms=round(percentile(said["turns_s"], 99) * 1000, 3),
+        io_turn_max_ms=round(max(said["turns_s"]) * 1000, 3),
+        io_turn_cpu_max_ms=round(max(said["turns_cpu_s"]) * 1000, 3),
         machine_p99_ms=round(machine["p99_us"] / 1000, 3),
         machine_max_ms=round(machine["max_us"] / 1000, 3),
         quiet_p50_us=quiet["p50_us"],

@@ -174,12 +174,6 @@ def _versions(name: str) -> dict[str, str]:
 
 
 def _written(lines: list[dict[str, Any]], out: Path) -> None:
-    versions: dict[str, str] = {}
-    for line in lines:
-        versions |= line["facts"]["versions"]
-    for line in lines[-1:]:
-        line = {**line, "facts": {**line["facts"], "versions": versions}}
-        lines = [*lines[:-1], line]
     title = "Ours, and what people would use instead"
     out.with_suffix(".md").write_text(markdown(lines, title), encoding="utf-8")
     if not draw(lines, out.with_suffix(".svg")):

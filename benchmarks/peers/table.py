@@ -9,7 +9,18 @@ from typing import Any, Final
 
 from benchmarks.peers.systems import FLOORS, OURS, SYSTEMS
 
-__all__ = ["LINES", "Line", "Target", "combined", "markdown", "number", "ratio"]
+__all__ = [
+    "LINES",
+    "Line",
+    "Target",
+    "combined",
+    "combined_facts",
+    "machine",
+    "markdown",
+    "number",
+    "ratio",
+    "table",
+]
 
 
 @dataclass(frozen=True)
@@ -188,33 +199,60 @@ def _value(cells: Mapping[str, Mapping[str, Any]], name: str, key: str) -> float
     return value
 
 
-def markdown(lines: Iterable[Mapping[str, Any]], title: str) -> str:
-    """The table, and below it why cells are empty."""
+def table(lines: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The table, a line a row, and why cells are empty."""
     cells: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    facts: Mapping[str, Any] = {}
     for line in lines:
         cells.setdefault((line["benchmark"], line["case"]), {})[line["system"]] = line
-        facts = line["facts"]
     asked = {name for of in cells.values() for name in of}
     names = [name for name in SYSTEMS if name in asked]
     heads = ["same work", *names, "ours : floor", "target", "reached"]
-    table = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    shown = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     reasons: dict[str, None] = {}
     for row in LINES:
         of = cells.get((row.question, row.case))
         if of is None or not any(row.key in line.get("numbers", {}) for line in of.values()):
             continue
-        shown = [_cell(of.get(name), row.key, f"{row.label}, {name}", reasons) for name in names]
-        shown += [ratio(of, row.key, row.floor), *_target(row, of)]
-        table.append("| " + " | ".join([row.label, *shown]) + " |")
-    floors = " and ".join(name for name in FLOORS if name in names)
+        found = [_cell(of.get(name), row.key, f"{row.label}, {name}", reasons) for name in names]
+        found += [ratio(of, row.key, row.floor), *_target(row, of)]
+        shown.append("| " + " | ".join([row.label, *found]) + " |")
+    return shown, list(reasons)
+
+
+def combined_facts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Those of the last line, with the versions of all and the load of each."""
+    versions: dict[str, str] = {}
+    loads = [line["facts"]["load"][0] for line in lines]
+    for line in lines:
+        versions |= line["facts"].get("versions", {})
+    return {**lines[-1]["facts"], "versions": versions, "load": [min(loads), max(loads)]}
+
+
+def machine(facts: Mapping[str, Any]) -> str:
+    """A sentence about where and with what it was measured."""
+    low, high = facts["load"][0], facts["load"][-1]
+    on = f" on {facts['date']}" if "date" in facts else ""
+    return (
+        f"Commit {facts['commit']}{on}, CPython {facts['python']}, pyzmq {facts['pyzmq']}, "
+        f"libzmq {facts['libzmq']}; {facts['cores']} cores of {facts['cpu']}, load average "
+        f"{low} to {high}, its own work included."
+    )
+
+
+def markdown(lines: Sequence[Mapping[str, Any]], title: str) -> str:
+    """A page: the table, and below it why cells are empty."""
+    shown, reasons = table(lines)
+    facts = combined_facts(lines)
+    versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
+    floors = " and ".join(name for name in FLOORS if f" {name} |" in shown[0])
     return "\n".join(
         [
             f"# {title}",
             "",
-            *_said(facts),
+            machine(facts),
+            f"Versions: {versions}.",
             "",
-            *table,
+            *shown,
             "",
             f"The floor is {floors or 'not there'}: batched for throughput, else one frame each.",
             "The ratio is ours to it, in the same run.",
@@ -249,12 +287,3 @@ def _cell(line: Mapping[str, Any] | None, key: str, label: str, reasons: dict[st
         return "**not done**"
     lost = line["numbers"].get("lost")
     return number(value) + (f" (**{lost:.0f} lost**)" if lost else "")
-
-
-def _said(facts: Mapping[str, Any]) -> list[str]:
-    if not facts:
-        return []
-    versions = ", ".join(f"{name} {value}" for name, value in facts.get("versions", {}).items())
-    machine = f"{facts['cores']} cores of {facts['cpu']}; load {facts['load'][0]}"
-    ours = f"Commit {facts['commit']}, CPython {facts['python']}, libzmq {facts['libzmq']}"
-    return [f"{ours}; {machine}; {versions}."]
