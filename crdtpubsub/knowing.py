@@ -108,7 +108,8 @@ class Knower(Publisher):
 
         One round trip when all is quiet. From then on each of them lists what nobody has removed
         since, and lists nothing of what was removed. A peer that is down is not waited for, nor
-        one that this node has not met yet; one without a link cannot be asked.
+        one that this node has not met yet; one without a link cannot be asked. One that takes no
+        more members of an owner (`Config.owner_members_max`) has not seen those beyond.
 
         Args:
             token: of this or another node; then this node itself must have seen it, too.
@@ -138,17 +139,19 @@ class Knower(Publisher):
         """Wait until every live linked peer has shown rows equal to ours, in every open scope.
 
         About one round trip when all is quiet; while others write without a pause it may take
-        long: ask with `synced` for your own writes. Cancelling it changes nothing.
+        long: ask with `synced` for your own writes. Rows stay unequal while an owner has more
+        members than a node takes, `Config.owner_members_max`. Cancelling it changes nothing.
 
         Args:
-            timeout: seconds to wait; None waits for ever.
+            timeout: seconds to wait; None waits for ever, also for what will not come before some
+                members of such an owner have left: `LimitReached` tells of that.
 
         Returns:
             The peers it skipped: alive, and without a link, so that they cannot be asked.
 
         Raises:
             TimeoutError: somebody has not; the message names them, those it skipped, and owners
-                with as many members here as `Config.owner_members_max` lets in.
+                with as many members here as `Config.owner_members_max` lets in, this node too.
         """
         check_timeout(timeout)
         runtime = self._runtime
@@ -173,23 +176,22 @@ class Knower(Publisher):
             shared = [life for life, some in scopes.items() if not stamps.keys().isdisjoint(some)]
             return tuple(peer for peer in self._views.peers() if peer.node in shared)
 
-        def overfull() -> list[str]:
+        def overfull() -> set[NodeId]:
             bound = runtime.config.owner_members_max
             with runtime.core.lock:
                 sets = [engine.set_of(scope) for scope in stamps if scope in engine.scopes()]
-                full = {life for held in sets for life in held.owners() if held.size(life) >= bound}
-            return [peer.name for peer in self._views.peers() if peer.node in full]
+                return {life for held in sets for life in held.owners() if held.size(life) >= bound}
 
         def complaint() -> str:
             who = unequal()
             names = ", ".join(p.name for p in self._views.peers() if p.node in who)
             without = ", ".join(p.name for p in skipped())
             also = f"; not asked, for want of a link: {without}" if without else ""
-            if full := overfull():
-                also += (
-                    f"; of {', '.join(full)} no more members are taken here than "
-                    f"Config.owner_members_max={runtime.config.owner_members_max}"
-                )
+            full, bound = overfull(), f"Config.owner_members_max={runtime.config.owner_members_max}"
+            if there := ", ".join(p.name for p in self._views.peers() if p.node in full):
+                also += f"; of {there} no more members are taken here than {bound}"
+            if runtime.id in full:
+                also += f"; this node has as many members as others may take of it: here {bound}"
             return f"not converged with {names} after {timeout} s{also}"
 
         await wait_until(

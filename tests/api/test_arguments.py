@@ -257,6 +257,8 @@ async def test_an_owner_with_too_many_members_is_named_by_who_waits_for_equal_ro
         await clients[2].join("room")
         with pytest.raises(TimeoutError, match=r"not converged with n1 .* of n1 no more .*max=2"):
             await here.converged(timeout=0.3)
+        with pytest.raises(TimeoutError, match=r"not converged with n0 .* this node .*max=2"):
+            await there.converged(timeout=0.3)
         await clients[0].leave("room")
         await here.converged(timeout=WAIT_S)
         assert [member.id for member in here.members("room")] == ["c1", "c2"]
