@@ -35,6 +35,7 @@ class Publisher:
         self._runtime = runtime
         self._scope = scope
         self._published = 0
+        self._say = runtime.streams.say
 
     async def publish(
         self,
@@ -96,9 +97,13 @@ class Publisher:
         if confirm is not None:
             to = To(self._scope, check_channel(channel))
             return await self._confirmed(to, data, headers, excluded(exclude), confirm)
-        receipt, full = self._publish(channel, data, headers, exclude, after)
-        for endpoint in full:
-            await wait_for_room(self._runtime, endpoint)
+        payload, receipt = self._payload(data), None
+        if headers is None and exclude is None and after is None:
+            receipt = self._say(self._scope, channel, payload)
+        if receipt is None:
+            receipt, full = self._publish(channel, payload, headers, exclude, after)
+            for endpoint in full:
+                await wait_for_room(self._runtime, endpoint)
         self._published += 1
         if self._published % _YIELD_EVERY == 0:
             await pause()  # a publisher that never suspends would starve its own loop
@@ -198,7 +203,7 @@ class Publisher:
             PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
             ClosedError, ForkedError: nothing was sent.
         """
-        receipt, _ = self._publish(channel, data, headers, exclude)
+        receipt, _ = self._publish(channel, self._payload(data), headers, exclude)
         if (
             receipt.owners
             and not receipt.members
@@ -210,13 +215,12 @@ class Publisher:
     def _publish(
         self,
         channel: str,
-        data: object,
+        payload: bytes,
         headers: Mapping[str, str] | None,
         exclude: Client | Member | None,
         after: Token | None = None,
     ) -> tuple[Receipt, list[str]]:
-        payload, said = self._packed(data, headers)
-        but = excluded(exclude)
+        said, but = _checked(headers), excluded(exclude)
         return self._runtime.publish(
             self._scope, check_channel(channel), payload, headers=said, exclude=but, after=after
         )
@@ -224,11 +228,18 @@ class Publisher:
     def _packed(
         self, data: object, headers: Mapping[str, str] | None
     ) -> tuple[bytes, dict[str, str]]:
+        return self._payload(data), _checked(headers)
+
+    def _payload(self, data: object) -> bytes:
         payload = packer().pack(data)
         limit = self._runtime.config.payload_bytes_max
         if len(payload) > limit:
             raise PayloadTooLargeError(what="payload", size_bytes=len(payload), limit_bytes=limit)
-        return payload, check_headers(headers) if headers is not None else {}
+        return payload
+
+
+def _checked(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {} if headers is None else check_headers(headers)
 
 
 def excluded(who: Client | Member | None) -> tuple[NodeId, str] | None:

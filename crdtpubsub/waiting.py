@@ -137,17 +137,18 @@ async def wait_until(
 
 async def wait_for_room(runtime: Runtime, endpoint: str) -> None:
     """Wait while that outbox is above its mark; a link without progress holds nobody."""
-    config = runtime.config
+    config, sender = runtime.config, runtime.core.sender
     asked_at = monotonic()
-    while (progress_at := runtime.room_at(endpoint)) is not None:
+    while (progress_at := sender.room_at(endpoint)) is not None:
         now = monotonic()
         left_s = max(asked_at, progress_at) + config.publish_stall_s - now
         if left_s <= 0:
-            runtime.stall(endpoint)
+            with runtime.core.lock:
+                runtime.core.counters["stalled"] += sender.stall(endpoint)
             return
         if now - asked_at >= config.publish_wait_max_s:
             return
-        await next_signal(runtime.bell, lambda: runtime.room_at(endpoint) is None, left_s)
+        await next_signal(runtime.bell, lambda: sender.room_at(endpoint) is None, left_s)
 
 
 async def wait_until_drained(runtime: Runtime, timeout_s: float) -> None:

@@ -6,7 +6,7 @@ docs/PROTOCOL.md draws the exchanges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -129,6 +129,11 @@ class AntiEntropy:
     def pending(self) -> bool:
         """Whether something waits to be pushed."""
         return bool(self._pending)
+
+    @property
+    def unpushed(self) -> Mapping[NodeId, Runs]:
+        """What does. Live."""
+        return self._pending
 
     @property
     def pulling(self) -> bool:

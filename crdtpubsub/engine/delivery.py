@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from crdtpubsub.crdt.delta import Change
 from crdtpubsub.crdt.memberset import MemberSet
@@ -55,6 +55,11 @@ class Router:
         self.turns = turns
         self._routes: dict[str, Route] = {}
         self._everybody: dict[str, tuple[Route, tuple[InGroup, ...]]] = {}
+
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """Those that were built and hold. Live."""
+        return self._routes
 
     def route(self, channel: str) -> Route:
         """The route of `channel`. O(1) when nothing changed since the last time."""

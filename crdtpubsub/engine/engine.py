@@ -7,7 +7,7 @@ It does no I/O, reads no clock and rolls no dice of its own; remote input never 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from crdtpubsub.config import Config
@@ -167,10 +167,9 @@ class Engine:
     def ask(
         self, message: msg.Counted, owners: Iterable[NodeId], deadline: float, now: float
     ) -> int:
-        """Have each of these owners deliver a publication, and say so, until `deadline`.
+        """Have each of these owners deliver it, and say so, until `deadline`; its counter.
 
-        Returns:
-            Its counter. `Settled` comes once for each owner.
+        `Settled` comes once for each owner.
 
         Raises:
             QueueFullError: one of them has too many unanswered; nobody was asked.
@@ -191,9 +190,9 @@ class Engine:
 
     # ---------------------------------------------------------------- deadlines
 
-    def pending(self, scope: str) -> bool:
-        """Whether writes of mine in that scope wait to be pushed."""
-        return self._replication.scopes[scope].gossip.pending
+    def pending(self, scope: str) -> Mapping[NodeId, object]:
+        """Writes of mine in that scope that wait to be pushed. Live."""
+        return self._replication.scopes[scope].gossip.unpushed
 
     def next_flush(self) -> float:
         """The same for pushes and questions: all that a local call can bring forward."""
@@ -267,12 +266,16 @@ class Engine:
         if state is None:
             return ()
         listed, by_owner = self._cluster.listed, state.members.by_owner
-        names = state.members.channel_names()
-        return tuple(sorted(name for name in names if any(map(listed, by_owner(name)))))
+        found = (c for c in state.members.channel_names() if any(map(listed, by_owner(c))))
+        return tuple(sorted(found))
 
     def route(self, scope: str, channel: str) -> Route:
         """Where a publication to `channel` goes."""
         return self._replication.scopes[scope].router.route(channel)
+
+    def routes(self, scope: str) -> Mapping[str, Route]:
+        """Those that hold. Live: whoever keeps one looks whether it is still there."""
+        return self._replication.scopes[scope].router.routes
 
     def unequal(self, scope: str, since_stamp: int) -> tuple[NodeId, ...]:
         """Live linked peers that have shown no equal rows since `AskRows` gave `since_stamp`."""

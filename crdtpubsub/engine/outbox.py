@@ -32,7 +32,8 @@ URGENT: Final = (Probe, Ack, ProbeFor, RelayedAck, Taken, Answers)
 CONFIRMED: Final = (Addressed, Reply, Invite, Terms)
 """What is said again until it is answered: to lose it is no loss. It keeps its order."""
 
-_GOSSIP, _PUBLICATION, _CONFIRMED = range(3)
+_GOSSIP, _PUBLICATION, _CONFIRMED = 0, 1, -1
+"""What a record is; above 0: so many publications."""
 
 URGENT_MAX: Final = 1024
 WINDOW_MIN_BYTES: Final = 32 * 1024
@@ -260,6 +261,18 @@ class Outbox:
         self.queued_bytes += len(record)
         self.budget.charge(record)
 
+    def room_bytes(self, most: int, high_water_bytes: int) -> int:
+        """What `add` takes, `most` at most: what leaves in one frame, and stays below the mark."""
+        if self.life is None:
+            return 0
+        below_mark = self.mark_bytes(high_water_bytes) - self.queued_bytes
+        return min(most, self.window_bytes // 2, below_mark)
+
+    def add(self, record: bytes, publications: int) -> None:
+        """Queue many publications in one record, within `room_bytes`. Twice is as good as once."""
+        if not self._records or self._records[-1][0] is not record:
+            self._append(record, publications)
+
     def put_confirmed(self, record: bytes) -> bool:
         """Queue a record that is said again if it is lost. False: it was not taken."""
         if self.life is None or not self._fits(record):
@@ -312,8 +325,8 @@ class Outbox:
             else:
                 budget.release(record)
             size += left
-            if kind == _PUBLICATION:
-                publications += 1
+            if kind > 0:
+                publications += kind
             elif kind == _CONFIRMED:
                 confirmed = True
         if not records:
@@ -377,12 +390,12 @@ class Outbox:
         """Whether one waits here, or is on its way and was not acknowledged."""
         if self.in_flight_publications:
             return True
-        return any(kind == _PUBLICATION for _, kind in reversed(self._records))
+        return any(kind > 0 for _, kind in reversed(self._records))
 
     @property
     def unacknowledged(self) -> int:
         """How many of them."""
-        queued = sum([kind == _PUBLICATION for _, kind in self._records])
+        queued = sum([max(kind, 0) for _, kind in self._records])
         return self.in_flight_publications + queued
 
     def recount(self) -> None:
@@ -412,13 +425,14 @@ class Outbox:
     def _drop_records(self) -> None:
         self._whole()
         self._urgent.clear()
-        kinds = []
+        unsent = 0
         for record, kind in self._records:
             self.budget.release(record)
-            kinds.append(kind)
-        unsent = kinds.count(_PUBLICATION)
+            if kind > 0:
+                unsent += kind
+            else:
+                self.dropped_gossip += kind == _GOSSIP
         self.dropped_publications += unsent
-        self.dropped_gossip += kinds.count(_GOSSIP)
         self._records.clear()
         self.queued_bytes = 0
         unknown, self.in_flight_publications = self.in_flight_publications, 0

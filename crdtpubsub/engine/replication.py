@@ -191,9 +191,9 @@ class Replication:
 
     def close_scope(self, scope: str) -> int:
         """Leave an overlay; how many memberships ended."""
-        state = self.scopes.pop(scope, None)
-        if state is None:
+        if (state := self.scopes.pop(scope, None)) is None:
             return 0
+        state.router.clear()  # who keeps a route of it sees that it ended
         rows = state.members.roll(self.me)
         for channel, client, _, _ in rows:
             self.cluster.out.append(Exited(scope, channel, client, Cause.SCOPE_CLOSED))

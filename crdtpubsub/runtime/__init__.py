@@ -6,8 +6,8 @@ from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Waker
 from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow, Replied
 from crdtpubsub.runtime.notices import Feed, Notice
+from crdtpubsub.runtime.receipts import Outcome, Receipt
 from crdtpubsub.runtime.runtime import Runtime
-from crdtpubsub.runtime.sending import Outcome, Receipt
 from crdtpubsub.runtime.watchers import WatchFeed
 
 __all__ = [

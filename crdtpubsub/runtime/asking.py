@@ -16,8 +16,8 @@ from crdtpubsub.runtime.confirming import Ticket, Waker
 from crdtpubsub.runtime.handing import offer
 from crdtpubsub.runtime.mailbox import Message
 from crdtpubsub.runtime.picking import pick
+from crdtpubsub.runtime.receipts import Receipt
 from crdtpubsub.runtime.requests import Requests
-from crdtpubsub.runtime.sending import Receipt
 from crdtpubsub.wire.messages import Addressed
 
 if TYPE_CHECKING:

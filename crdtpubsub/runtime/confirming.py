@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
-from crdtpubsub.runtime.sending import Receipt
+from crdtpubsub.runtime.receipts import Receipt
 
 __all__ = ["Ticket", "Waker", "tell"]
 

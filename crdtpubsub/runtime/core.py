@@ -110,8 +110,7 @@ class Core:
                 case ef.Greet():
                     sender.greet(effect.endpoint, effect.to, sender.encoder.message(effect.message))
                 case ef.Bind():
-                    if (line := sender.line(effect.endpoint)) is not None:
-                        line.outbox.bind(effect.life)
+                    sender.bind(effect.endpoint, effect.life)
                 case ef.Connect():
                     self._connect(effect)
                 case ef.Redial():
@@ -169,7 +168,7 @@ class Core:
 
     def _connect(self, effect: ef.Connect) -> None:
         if is_endpoint(effect.endpoint):
-            self.sender.open(effect.endpoint)
+            self.sender.add(effect.endpoint)
             self.dials.append(effect)
         else:
             self.counters["endpoints_refused"] += 1

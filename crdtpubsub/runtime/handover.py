@@ -16,7 +16,7 @@ class HandOverLock:
     line holds the turnstile while it waits, so the slicer stops there until it has had its turn.
     """
 
-    __slots__ = ("__exit__", "_lock", "_turnstile")
+    __slots__ = ("__exit__", "_lock", "_turnstile", "plain")
 
     __exit__: Callable[..., None]
     """C, looked up in the slot: a Python `__exit__` can be interrupted before its first line."""
@@ -24,6 +24,7 @@ class HandOverLock:
     def __init__(self) -> None:
         self._turnstile = Lock()
         self._lock = RLock()  # not to be taken twice: it knows who holds it, see below
+        self.plain = self._lock  # the same without the line: for a microsecond, see `Streams.say`
         self.__exit__ = self._lock.__exit__
 
     def __enter__(self) -> None:

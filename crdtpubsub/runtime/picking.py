@@ -11,7 +11,7 @@ from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.handing import deliver_one
 from crdtpubsub.runtime.mailbox import Message
-from crdtpubsub.runtime.sending import Receipt, receipt_of
+from crdtpubsub.runtime.receipts import Receipt, receipt_of
 from crdtpubsub.wire.messages import Addressed
 
 if TYPE_CHECKING:

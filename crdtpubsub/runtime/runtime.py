@@ -18,7 +18,6 @@ from typing import TypeVar
 from crdtpubsub.config import Config
 from crdtpubsub.crdt.token import Token
 from crdtpubsub.engine import events as ev
-from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.errors import ClosedError, ConfigError, CrdtPubSubError, ForkedError, QueueFullError
 from crdtpubsub.names import NodeId
@@ -31,7 +30,9 @@ from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox, Message
 from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
 from crdtpubsub.runtime.place import Place
-from crdtpubsub.runtime.sending import Outcome, Receipt, Sender, receipt_of
+from crdtpubsub.runtime.receipts import Outcome, Receipt, receipt_of
+from crdtpubsub.runtime.sending import Sender
+from crdtpubsub.runtime.streams import Streams
 from crdtpubsub.runtime.telling import log
 from crdtpubsub.transport import Security
 from crdtpubsub.transport.zmq import ZmqTransport
@@ -40,7 +41,6 @@ from crdtpubsub.wire.messages import Addressed
 
 __all__ = ["Runtime"]
 
-RECEIPTS_MAX = 4096
 T = TypeVar("T")
 
 
@@ -74,7 +74,7 @@ class Runtime:
         self._ended = False
         self._listeners: list[Callable[[set[str] | None], None]] = []
         self._closing = self._draining = self._forked = False
-        self._receipts: dict[str, tuple[Route, Receipt]] = {}
+        self.streams = Streams()
         self._published = 0
         made(self)
 
@@ -115,6 +115,7 @@ class Runtime:
         if self._closing or self._forked:
             return
         self._closing = True  # also for a `start` that comes at the same time, in another thread
+        self.streams.stopped = True
         if self.endpoint:
             self.core.transport.wake()
 
@@ -128,7 +129,7 @@ class Runtime:
         """Refuse what is new from now on; memberships to end, as (scope, channel, client)."""
         self.check()
         with self.core.lock:
-            self._draining = True
+            self._draining = self.streams.stopped = True
             if self.core.lost_in_drain is None:
                 self.core.lost_in_drain = {}
             engine = self.core.engine
@@ -180,7 +181,7 @@ class Runtime:
 
     def forked(self) -> None:
         """This is a child of fork: what runs is the parent's, the rest another life."""
-        self._forked = self._thread is not None
+        self._forked = self.streams.stopped = self._thread is not None
         if not self._forked:
             self._draw()
 
@@ -329,7 +330,10 @@ class Runtime:
             self.core.flush(scope)
         route = engine.route(scope, channel)
         refused: dict[NodeId, Outcome] = dict.fromkeys(route.unlinked, Outcome.REFUSED_NO_LINK)
-        if route.links:
+        stream = self.streams.of(self.core, scope, channel, route)
+        plain = bool(route.links) and not (headers or exclude or after)
+        gathered = plain and sender.gather(stream, payload)
+        if route.links and not gathered:
             ahead = () if after is None else engine.knowing.deltas(after)
             record = sender.encoder.publication(
                 scope, channel, payload, headers=headers, exclude=exclude, after=ahead
@@ -341,7 +345,7 @@ class Runtime:
             message = Message(channel, payload, self.id, headers)
             mine = [c for c in route.clients if (self.id, c) != exclude] if exclude else ()
             self.core.deliver(message, mine if exclude else route.clients)
-        self._published += 1
+        self._published += not gathered  # else it is counted with the others
         if route.groups:
             said = Addressed(0, scope, channel, "", payload, headers, exclude)
             return self.asker.pick(route, said, refused, full, after)
@@ -350,32 +354,13 @@ class Runtime:
                 exclude = None  # one who is no member here is not missing either
             self.tally(refused)
             return receipt_of(self.id, route, refused, exclude)
-        if (known := self._receipts.get(channel)) is None or known[0] is not route:
-            if len(self._receipts) >= RECEIPTS_MAX:
-                self._receipts.clear()
-            known = self._receipts[channel] = (route, receipt_of(self.id, route, {}, None))
-        return known[1]
+        return stream.receipt
 
     def tally(self, refused: dict[NodeId, Outcome]) -> None:
         """Publications were refused here. Under the lock."""
         self.core.counters["publications_refused"] += len(refused)
         for owner, outcome in refused.items():
             self.core.tallies.add(REFUSED[outcome], owner)
-
-    def room_at(self, endpoint: str) -> float | None:
-        """None: the outbox of `endpoint` has room. Else when it last made progress."""
-        line = self.core.sender.line(endpoint)
-        high_water_bytes = self.config.outbox_high_water_bytes
-        if line is None or line.outbox.queued_bytes <= line.outbox.mark_bytes(high_water_bytes):
-            return None
-        return line.progress_at
-
-    def stall(self, endpoint: str) -> None:
-        """A publisher waited for this link in vain: nobody waits for it until it has drained."""
-        with self.core.lock:
-            if (line := self.core.sender.line(endpoint)) is not None:
-                line.stalled = True
-                self.core.counters["stalled"] += 1
 
     def on_change(self, listener: Callable[[set[str] | None], None]) -> None:
         """Call `listener` under the lock with the channels whose members changed; None: all."""
@@ -384,7 +369,8 @@ class Runtime:
     def snapshot(self) -> dict[str, int]:
         """Every counter there is. Under the lock."""
         counters = self.core.snapshot()
-        counters["publications"] = self._published
+        sender = self.core.sender
+        counters["publications"] = self._published + sender.streamed + sender.gathered
         return counters
 
     # ---------------------------------------------------------------- the I/O thread
@@ -416,7 +402,8 @@ class Runtime:
         finally:
             self._closing = True
             with core.lock:
-                self._draining = True  # for who stands before the lock: nobody would answer
+                # For who stands before the lock: nobody would answer.
+                self._draining = self.streams.stopped = True
             core.end()
             core.transport.close(GOODBYE_S)
             self._place.close()
@@ -446,5 +433,6 @@ class Runtime:
         self.core.bell = self.bell
         self.core.teller.board = self.board
         self.asker.requests.serve(self.core)
+        self.streams.serve(self.core)
         self.endpoint = endpoint
         return Loop(self.core, Decoder(self._tag), self._place)

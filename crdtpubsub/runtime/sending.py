@@ -1,58 +1,24 @@
-"""Outboxes on their way to the transport, and what a publisher is told."""
+"""Outboxes on their way to the transport."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
 from crdtpubsub.config import Config
 from crdtpubsub.engine.budget import Budget
-from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.outbox import Outbox, Sent
-from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.handover import HandOverLock
+from crdtpubsub.runtime.streams import GATHERED_BYTES_MAX, Stream
 from crdtpubsub.transport.base import Transport
 from crdtpubsub.wire.codec import Encoder, chunk, frame
 from crdtpubsub.wire.messages import Header
 
-__all__ = ["Outcome", "Receipt", "Sender", "receipt_of"]
+__all__ = ["Sender"]
 
 FRAMES_PER_TURN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What `publish` or `send` did.
-
-    Attributes:
-        members: how many members the owners that took it have, as far as this node knows. With
-            `confirm=`: how many clients took it into their queues, for certain.
-        owners: every owner of a listed member, this node included, and what became of it there.
-        clients: with `confirm=`: of each owner that is `DELIVERED`, how many of its clients.
-        groups: of each queue group of the channel, what became of it at the one that was picked.
-            It counts as one of `members`, and its owner is in `owners`.
-    """
-
-    members: int
-    owners: Mapping[NodeId, Outcome]
-    clients: Mapping[NodeId, int] = field(default_factory=dict)
-    groups: Mapping[str, Outcome] = field(default_factory=dict)
-
-
-def receipt_of(
-    me: NodeId, route: Route, refused: dict[NodeId, Outcome], exclude: tuple[NodeId, str] | None
-) -> Receipt:
-    """What is known when an unconfirmed publication has been queued."""
-    owners = {owner: Outcome.QUEUED for owner, _ in route.links}
-    if route.clients:
-        owners[me] = Outcome.DELIVERED
-    owners.update(refused)
-    members = sum(n for owner, n in route.counts if owner not in refused)
-    if exclude is not None:
-        members -= exclude[0] in owners and exclude[0] not in refused
-    return Receipt(members, owners)
 
 
 @dataclass(slots=True)
@@ -80,6 +46,8 @@ class Sender:
     budget: Budget = field(init=False)
     terms: Callable[[NodeId], bytes | None] = lambda _life: None
     drained_records: int = 0  # in the last drain
+    open: Stream | None = None  # what is gathered now: behind all that is in the outboxes
+    streamed: int = 0  # publications that were gathered and are in the outboxes
     _lines: dict[str, _Line] = field(default_factory=dict)
     _ready: set[str] = field(default_factory=set)
 
@@ -93,7 +61,7 @@ class Sender:
         """The line to `endpoint`, if it is dialled."""
         return self._lines.get(endpoint)
 
-    def open(self, endpoint: str) -> None:
+    def add(self, endpoint: str) -> None:
         """A link is dialled."""
         config = self.config
         if endpoint not in self._lines:
@@ -109,6 +77,7 @@ class Sender:
 
     def shut(self, endpoint: str) -> Outbox | None:
         """A link is dropped; what was queued is lost and counted."""
+        self.seal()
         line = self._lines.pop(endpoint, None)
         self._ready.discard(endpoint)
         if line is None:
@@ -118,12 +87,20 @@ class Sender:
 
     def connected(self, endpoint: str, link: int) -> None:
         """A handshake."""
+        self.seal()
         if (line := self._lines.get(endpoint)) is not None:
             line.outbox.connected(link)
             line.parked, line.blocked, line.stalled = None, False, False
 
+    def bind(self, endpoint: str, life: NodeId) -> None:
+        """That life is behind the link."""
+        self.seal()
+        if (line := self._lines.get(endpoint)) is not None:
+            line.outbox.bind(life)
+
     def disconnected(self, endpoint: str) -> None:
         """The connection broke."""
+        self.seal()
         if (line := self._lines.get(endpoint)) is not None:
             line.outbox.clear()
             line.parked, line.blocked, line.stalled = None, True, False
@@ -136,6 +113,7 @@ class Sender:
 
     def put(self, endpoint: str, record: bytes, *, publication: bool) -> bool:
         """Queue an encoded record."""
+        self.seal()
         line = self._lines.get(endpoint)
         if line is None or not line.outbox.put(record, publication=publication):
             return False
@@ -144,6 +122,7 @@ class Sender:
 
     def put_confirmed(self, endpoint: str, record: bytes) -> None:
         """Queue a record that is said again if it is lost, or finds no room."""
+        self.seal()
         line = self._lines.get(endpoint)
         if line is not None and line.outbox.put_confirmed(record):
             self._ready.add(endpoint)
@@ -164,6 +143,7 @@ class Sender:
 
     def publish(self, endpoint: str, record: bytes, full: list[str]) -> bool:
         """Queue a publication; note the link in `full` if it is above its high-water mark."""
+        self.seal()
         line = self._lines.get(endpoint)
         if line is None:
             return False
@@ -179,6 +159,72 @@ class Sender:
         self._ready.add(endpoint)
         return True
 
+    def gather(self, stream: Stream, payload: bytes) -> bool:
+        """Queue a publication with those of its stream. False: a link has no room, or it is long.
+
+        So many are gathered that their record needs no chunks, and passes no mark.
+        """
+        if self.open is stream and stream.take(payload):
+            return True
+        self.seal()
+        room_bytes = min(GATHERED_BYTES_MAX, self.config.frame_bytes)
+        for _, endpoint in stream.route.links:
+            if (line := self._lines.get(endpoint)) is None:
+                return False
+            room_bytes = line.outbox.room_bytes(room_bytes, self.config.outbox_high_water_bytes)
+            if room_bytes <= 0:
+                return False
+            line.stalled = False
+        stream.room_bytes = room_bytes - stream.head_bytes
+        self.open = stream
+        if stream.take(payload):
+            return True
+        self.open = None
+        return False
+
+    def seal(self) -> None:
+        """Encode what was gathered, for all links at once. Under the lock.
+
+        Whatever breaks in, the next call goes on: nobody gets it twice, and none of it is lost.
+        """
+        if (stream := self.open) is None:
+            return
+        stream.room_bytes = 0
+        if stream.payloads:
+            if not stream.record:
+                stream.left = [endpoint for _, endpoint in stream.route.links]
+                stream.record = self.encoder.publications(
+                    stream.scope, stream.channel, stream.payloads
+                )
+            while stream.left:
+                endpoint = stream.left[-1]
+                self._lines[endpoint].outbox.add(stream.record, len(stream.payloads))
+                self._ready.add(endpoint)
+                stream.left.pop()
+            self.streamed += len(stream.payloads)
+            stream.payloads = []
+        stream.record = b""
+        self.open = None
+
+    @property
+    def gathered(self) -> int:
+        """Publications that wait to be encoded."""
+        return 0 if self.open is None else len(self.open.payloads)
+
+    def room_at(self, endpoint: str) -> float | None:
+        """None: the outbox of `endpoint` has room. Else when it last made progress."""
+        line, high_water_bytes = self._lines.get(endpoint), self.config.outbox_high_water_bytes
+        if line is None or line.outbox.queued_bytes <= line.outbox.mark_bytes(high_water_bytes):
+            return None
+        return line.progress_at
+
+    def stall(self, endpoint: str) -> int:
+        """A publisher waited for this link in vain: nobody waits for it until it has drained."""
+        if (line := self._lines.get(endpoint)) is None:
+            return 0
+        line.stalled = True
+        return 1
+
     def greet(self, endpoint: str, to: NodeId, record: bytes) -> None:
         """Queue a frame of its own."""
         if (line := self._lines.get(endpoint)) is not None:
@@ -187,6 +233,7 @@ class Sender:
 
     def recover(self) -> None:
         """Something broke into a write: count anew, and look at every line again."""
+        self.seal()
         self.budget.clear()
         for endpoint, line in self._lines.items():
             line.outbox.recount()
@@ -195,17 +242,20 @@ class Sender:
     @property
     def ready(self) -> bool:
         """Whether the I/O thread has something to drain."""
-        return bool(self._ready)
+        return self.open is not None or bool(self._ready)
 
     @property
     def has_publications(self) -> bool:
         """Whether a publication was not acknowledged by the peer it is for."""
-        return any(line.outbox.has_publications for line in self._lines.values())
+        boxes = [line.outbox for line in self._lines.values()]
+        return self.open is not None or any(box.has_publications for box in boxes)
 
     def unacknowledged(self) -> Iterator[tuple[NodeId, int]]:
         """How many were not, by life."""
-        for line in self._lines.values():
-            if line.outbox.life is not None and (count := line.outbox.unacknowledged):
+        gathered = set() if self.open is None else set(self.open.route.endpoints)
+        for endpoint, line in self._lines.items():
+            count = line.outbox.unacknowledged + (self.gathered if endpoint in gathered else 0)
+            if line.outbox.life is not None and count:
                 yield line.outbox.life, count
 
     def queued_bytes(self) -> int:
@@ -229,7 +279,10 @@ class Sender:
     def drain(self) -> list[str]:
         """Hand over what the transport takes, a few frames a link; the links that ran empty."""
         emptied: list[str] = []
-        self.drained_records = 0
+        self.drained_records, before = 0, self.sent.publications
+        if self.open is not None:
+            with self.lock:
+                self.seal()
         for endpoint in sorted(self._ready):
             line = self._lines.get(endpoint)
             if line is None or line.blocked or self._drain_line(endpoint, line):
@@ -240,11 +293,13 @@ class Sender:
                             self._ready.add(endpoint)
                         else:
                             emptied.append(endpoint)
+        self.drained_records = max(self.drained_records, self.sent.publications - before)
         return emptied
 
     def say_last(self, record: bytes) -> None:
         """Where something is still queued, `record` goes out in its place, if anything can."""
         with self.lock:
+            self.seal()
             for endpoint, line in self._lines.items():
                 if line.outbox.queued_bytes and line.outbox.life is not None:
                     line.outbox.greet(line.outbox.life, record)

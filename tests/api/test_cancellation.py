@@ -223,7 +223,7 @@ async def test_a_publication_that_waits_for_room_was_queued() -> None:
         async def attempt(cancelling: Cancelling) -> None:
             nonlocal said
             async with stalled(other):
-                while line.outbox or node._runtime.room_at(other.endpoint) is None:
+                while line.outbox or node._runtime.core.sender.room_at(other.endpoint) is None:
                     said += node.publish_nowait("room", [said, b"x" * 4096])
                 outcome = await cancelling(node.publish("room", [said, b"x"]))
                 said += 1
