@@ -203,7 +203,12 @@ class Publisher:
             PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
             ClosedError, ForkedError: nothing was sent.
         """
-        receipt, _ = self._publish(channel, self._payload(data), headers, exclude)
+        payload = self._payload(data)
+        if headers is None and exclude is None:
+            short = self._say(self._scope, channel, payload)
+            if short is not None:
+                return short.members
+        receipt, _ = self._publish(channel, payload, headers, exclude)
         if (
             receipt.owners
             and not receipt.members

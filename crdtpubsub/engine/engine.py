@@ -248,8 +248,7 @@ class Engine:
         self, scope: str, channel: str, *, include_down: bool = False
     ) -> tuple[MemberKey, ...]:
         """The members of a channel, sorted."""
-        state = self._replication.scopes.get(scope)
-        if state is None:
+        if (state := self._replication.scopes.get(scope)) is None:
             return ()
         found = [
             (owner, client, birth)
@@ -262,12 +261,10 @@ class Engine:
 
     def channels(self, scope: str) -> tuple[str, ...]:
         """Every channel that has a listed member or was declared by a listed life, sorted."""
-        state = self._replication.scopes.get(scope)
-        if state is None:
+        if (state := self._replication.scopes.get(scope)) is None:
             return ()
-        listed, by_owner = self._cluster.listed, state.members.by_owner
-        found = (c for c in state.members.channel_names() if any(map(listed, by_owner(c))))
-        return tuple(sorted(found))
+        names, by_owner = state.members.channel_names(), state.members.by_owner
+        return tuple(sorted(c for c in names if any(map(self._cluster.listed, by_owner(c)))))
 
     def route(self, scope: str, channel: str) -> Route:
         """Where a publication to `channel` goes."""
