@@ -1,12 +1,14 @@
 """What the examples for containers name exists, and means one thing in all of its places.
 
 No cluster runs them here; a YAML that does not parse, a port that differs or a variable that
-nobody reads would be found by the first reader.
+nobody reads would be found by the first reader. Their schemas are large, and looked at where they
+are installed: `pip install -e '.[dev,schemas]'`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,3 +106,36 @@ def test_compose(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given["CRDTPUBSUB_BIND"] == f"tcp://0.0.0.0:{port}"
     assert given["CRDTPUBSUB_SEEDS"] == f"dns://{name}:{port}"
     assert service["deploy"]["replicas"] > 1
+
+
+KUBERNETES: Final = ("1.30", "1.34")
+MISSPELT: Final = {
+    "kubernetes/fleet.yaml": ("containerPort:", "clusterIP:", "fieldPath:", "replicas:"),
+    "compose/docker-compose.yml": ("replicas:", "environment:", "command:"),
+}
+
+
+def is_kubernetes(text: str) -> None:
+    """Raises if the schema of that version knows a word of it not, or misses one."""
+    validate: Any = pytest.importorskip("kubernetes_validate").validate
+    for document in yaml.safe_load_all(text):
+        for version in KUBERNETES:
+            validate(document, version, strict=True)
+
+
+def is_compose(text: str) -> None:
+    """The same of the Compose specification."""
+    pytest.importorskip("compose_spec").PyCompose.from_yaml(text).validate()
+
+
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [("kubernetes/fleet.yaml", is_kubernetes), ("compose/docker-compose.yml", is_compose)],
+)
+def test_the_schema_takes_it_and_no_misspelt_word(path: str, check: Callable[[str], None]) -> None:
+    text = (EXAMPLES / path).read_text("utf-8")
+    check(text)
+    for word in MISSPELT[path]:
+        assert word in text
+        with pytest.raises(Exception, match=r"(?i)additional|unexpected|required|extension key"):
+            check(text.replace(word, f"x{word}"))
