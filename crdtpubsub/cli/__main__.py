@@ -25,6 +25,7 @@ from crdtpubsub.cli import (
     top,
     watch,
 )
+from crdtpubsub.cli.asked import EXITS, Help
 
 __all__ = ["main"]
 
@@ -32,8 +33,17 @@ INTERRUPTED: Final = 130
 """128 + SIGINT, what a shell expects of a program that Ctrl-C ended."""
 
 
+EPILOG: Final = f"""\
+examples:
+  crdtpubsub sub room            in one terminal: prints what is published to room
+  crdtpubsub pub room hello      in another one
+  crdtpubsub VERB --help         what a verb does, and its options
+
+{EXITS}"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 ok, 1 failed, 130 interrupted. Wrong usage exits with 2."""
+    """Run one verb; 0 done, 1 failed, 2 asked wrongly, 130 interrupted. See `EXITS`."""
     args = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
@@ -49,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="crdtpubsub",
-        description="Processes that find each other, know who is in which channel, and publish.",
+        description="Processes that find each other, know who is in which channel, and publish to "
+        "it, with no broker. Two terminals are enough to try: the verbs join the nodes of this "
+        "user on this host, unless they are told otherwise.",
+        formatter_class=Help,
+        epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"crdtpubsub {_version()}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)

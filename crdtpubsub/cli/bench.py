@@ -8,34 +8,49 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
+from crdtpubsub.cli.asked import verb_parser, whole
 from crdtpubsub.cli.output import objects, told
+from crdtpubsub.cli.progress import Bar
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 __all__ = ["add_parser", "run"]
 
-BAR: Final = 30
-
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb."""
-    parser = subparsers.add_parser(
+    parser = verb_parser(
+        subparsers,
         "bench",
-        help="measure messages a second between two processes on this machine",
+        summary="measure messages a second between two processes on this machine",
         description="Start two node processes on loopback; one publishes, the other reads and "
         "checks every message. Exit 1: one was lost, or came out of order.",
+        examples="bench\nbench --messages 20000 --size 4096 --output bench.json",
     )
-    parser.add_argument("--messages", type=_messages, default=100_000, metavar="N")
-    parser.add_argument("--size", type=_size, default=128, metavar="BYTES", help="of each payload")
+    parser.add_argument(
+        "--messages", type=whole(1, 100_000_000), default=100_000, metavar="N",
+        help="how many (default: 100000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", type=whole(8, 16 * 1024 * 1024 - 64), default=128, metavar="BYTES",
+        help="of each payload, 8 to 16 MiB less 64 (default: 128)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one object, for programs")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write that object into FILE as well"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure once; 0 if every message came."""
+    if args.output is not None and not args.output.absolute().parent.is_dir():
+        told(f"bench: --output {args.output}: there is no such directory; nothing was measured")
+        return 2
     options = {"cluster": f"bench-{os.getpid()}", "messages": args.messages}
     with ExitStack() as stack:
         receiver = stack.enter_context(_Child(options))
@@ -43,8 +58,9 @@ def run(args: argparse.Namespace) -> int:
         sender = stack.enter_context(
             _Child({**options, "size_bytes": args.size, "endpoint": endpoint})
         )
-        while "at" not in (heard := receiver.hear()):
-            _progress(heard["received"], args.messages)
+        with Bar("messages", args.messages) as bar:
+            while "at" not in (heard := receiver.hear()):
+                bar.at(heard["received"])
         sent = sender.hear()
     lost = args.messages - heard["received"]
     took_s = heard["at"] - sent["at"]
@@ -59,6 +75,13 @@ def run(args: argparse.Namespace) -> int:
         "refused": sent["refused"],
         "disordered": heard["disordered"],
     }
+    failed = bool(lost or heard["disordered"])
+    if args.output is not None:
+        try:
+            args.output.write_text(json.dumps(record) + "\n", "utf-8")
+        except OSError as error:
+            told(f"bench: --output: {error}")
+            failed = True
     if args.json:
         objects(record)
     else:
@@ -66,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             f"{args.messages:,} messages of {args.size} B from one process to another: "
             f"{rate:,.0f} msgs/sec ~ {rate * args.size / 2**20:.2f} MiB/sec, {lost} lost"
         )
-    return 1 if lost or heard["disordered"] else 0
+    return int(failed)
 
 
 class _Child:
@@ -97,26 +120,3 @@ class _Child:
         if kind is not None:
             self._process.kill()
         self._process.communicate()
-
-
-def _progress(received: int, messages: int) -> None:
-    if not sys.stderr.isatty():
-        return
-    full = BAR * received // messages
-    end = "\n" if received >= messages else ""
-    bar = "#" * full + "." * (BAR - full)
-    print(f"\r[{bar}] {received:,}/{messages:,}", end=end, file=sys.stderr, flush=True)
-
-
-def _messages(text: str) -> int:
-    return _between(text, 1, 100_000_000)
-
-
-def _size(text: str) -> int:
-    return _between(text, 8, 16 * 1024 * 1024 - 64)
-
-
-def _between(text: str, low: int, high: int) -> int:
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between {low} and {high}")
-    return int(text)

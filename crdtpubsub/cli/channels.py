@@ -21,8 +21,11 @@ def add_parser(subparsers: Subparsers) -> None:
         summary="list the channels and how many members they have",
         description="List every channel that has a member or was declared. Exit 1: no other node "
         "answered.",
+        examples="channels\nchannels game-",
     )  # fmt: skip
-    parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="only those")
+    parser.add_argument(
+        "prefix", metavar="PREFIX", nargs="?", default="", help="only those that begin with it"
+    )
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import io
 import sys
 from typing import TYPE_CHECKING
 
+from crdtpubsub.cli.asked import verb_parser
 from crdtpubsub.cli.demo_narrator import JsonNarrator, Narrator, StoryNarrator
 from crdtpubsub.cli.demo_process import Cluster
 from crdtpubsub.cli.demo_stage import NODES, PATIENCE_S
@@ -21,12 +22,14 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb."""
-    parser = subparsers.add_parser(
+    parser = verb_parser(
+        subparsers,
         "demo",
-        help="watch five node processes on this machine: needs nothing, takes some seconds",
+        summary="watch five node processes on this machine: needs nothing, takes some seconds",
         description="Start five node processes on loopback and show what each of them reports: "
         "they find each other, clients join, publish and are told to leave, a process is killed "
         "and comes back, a cut heals. Exit 0: all was as it should be; 1: something was not.",
+        examples="demo\ndemo --json",
     )
     parser.add_argument("--json", action="store_true", help="one object per step, then a summary")
     parser.set_defaults(run=run)

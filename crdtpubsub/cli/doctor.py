@@ -9,7 +9,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from crdtpubsub import Events, Node, Peer, Unanswered
-from crdtpubsub.cli.joining import add_verb, make_node, patience_s, secret_of, seeds_of
+from crdtpubsub.cli.joining import (
+    add_verb,
+    cluster_of,
+    make_node,
+    patience_s,
+    secret_of,
+    seeds_of,
+)
 from crdtpubsub.cli.output import objects, shown
 from crdtpubsub.cli.probe import Seen, probe
 
@@ -34,8 +41,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "options as the one that is alone, and say in words what is wrong. With --bind on the "
         "address that others have as a seed, it also hears what they say wrongly. Exit 0: "
         "nothing was found to be wrong.",
+        examples="doctor\n"
+        "doctor tcp://10.0.0.5:7400 dns://fleet:7400\n"
+        "doctor tcp://10.0.0.5:7400 --bind 'tcp://10.0.0.9:*' --secret-file key",
     )  # fmt: skip
-    parser.add_argument("endpoints", metavar="ENDPOINT", nargs="*", help="tcp://host:port")
+    parser.add_argument(
+        "endpoints", metavar="ENDPOINT", nargs="*",
+        help="a node that is not seen, tcp://host:port or dns://name:port",
+    )  # fmt: skip
 
 
 class _Findings:
@@ -83,7 +96,7 @@ async def _run(args: argparse.Namespace) -> int:
     if not met and not findings.wrong:
         findings.say(
             "cluster", "nobody",
-            f"no other node of cluster {args.cluster!r} was met within {patience_s(args):g} s: "
+            f"no other node of cluster {cluster_of(args)!r} was met within {patience_s(args):g} s: "
             "start one of the same user on this host with the same cluster name and "
             "XDG_RUNTIME_DIR, or give its --seed",
         )  # fmt: skip
@@ -203,16 +216,17 @@ async def _silent(
     if secret_of(args) is not None and "secret" in about:
         findings.say(endpoint, "secret", f"the secrets differ: {about}")
         return
-    if args.cluster != "default" and await _is_in_default(args, endpoint):
+    cluster = cluster_of(args)
+    if cluster != "default" and await _is_in_default(args, endpoint):
         findings.say(
             endpoint, "cluster",
-            f"another cluster: that node is in 'default', and this one in {args.cluster!r}",
+            f"another cluster: that node is in 'default', and this one in {cluster!r}",
         )  # fmt: skip
         return
     findings.say(
         endpoint, "silent",
         f"it takes connections and does not answer: it is in another cluster than "
-        f"{args.cluster!r}, has another version, or cannot dial {node.endpoint}, which this node "
+        f"{cluster!r}, has another version, or cannot dial {node.endpoint}, which this node "
         f"advertises. On its host, `crdtpubsub doctor {node.endpoint}` tells which, while "
         "`crdtpubsub node` runs here",
     )  # fmt: skip
@@ -220,10 +234,9 @@ async def _silent(
 
 async def _is_in_default(args: argparse.Namespace, endpoint: str) -> bool:
     """Whether it answers to the name that a node has which was given none."""
-    other = argparse.Namespace(**vars(args) | {"cluster": "default", "seed": [endpoint]})
-    other.bind = other.advertise = None
+    there = {"cluster": "default", "seeds": [endpoint], "bind": None, "advertise": None}
     until = monotonic() + SETTLE_S
-    async with make_node(other, "doctor") as node:
+    async with make_node(args, "doctor", **there) as node:
         while monotonic() < until:
             if any(peer.linked for peer in node.peers()):
                 return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import math
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -14,8 +13,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from crdtpubsub import ConfigError, CrdtPubSubError, InvalidNameError, Node, NodeId
+from crdtpubsub import BindError, ConfigError, CrdtPubSubError, InvalidNameError, Node, NodeId
 from crdtpubsub.arguments import from_environment
+from crdtpubsub.cli.asked import EXITS, number, verb_parser
 from crdtpubsub.cli.output import told
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_verb",
+    "cluster_of",
     "found",
     "joined",
     "make_node",
@@ -41,10 +42,17 @@ others in one round trip."""
 
 
 def add_verb(
-    subparsers: Subparsers, name: str, verb: Verb, *, summary: str, description: str
+    subparsers: Subparsers, name: str, verb: Verb, *, summary: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
     """Add a verb that joins, with the options that all of them have."""
-    parser = subparsers.add_parser(name, help=summary, description=description)
+    parser = verb_parser(
+        subparsers,
+        name,
+        summary=summary,
+        description=description,
+        examples=examples,
+        exits=f"{EXITS}, 0 SIGTERM",
+    )
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="one object per line, for programs")
     parser.set_defaults(run=lambda args: run_verb(name, verb, args))
@@ -55,51 +63,68 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """How to join. Without any: the nodes of this user on this host."""
     group = parser.add_argument_group(
         "joining",
-        "Without --seed and --bind it joins the nodes of this user on this host. What is not "
-        "given is read from CRDTPUBSUB_SEEDS, _BIND, _ADVERTISE, _NAME, _CLUSTER and _SECRET.",
+        "Without any of these it joins the nodes of this user on this host. What is not given "
+        "is read from CRDTPUBSUB_SEEDS, _BIND, _ADVERTISE, _NAME, _CLUSTER and _SECRET, as "
+        "`Node.from_env` does; with --bind, _ADVERTISE is not.",
     )
-    said = os.environ.get
     group.add_argument(
         "--seed", action="append", metavar="ENDPOINT",
-        help="another node, tcp://host:port; may be repeated",
+        help="a node to join, tcp://host:port or dns://name:port; may be repeated",
     )  # fmt: skip
     group.add_argument(
-        "--bind", default=said("CRDTPUBSUB_BIND") or None, metavar="ENDPOINT",
-        help="where to listen, tcp://host:port; * takes a free port",
+        "--bind", metavar="ENDPOINT",
+        help="where to listen, tcp://host:port; '*' as port takes a free one",
     )  # fmt: skip
     group.add_argument(
-        "--advertise", default=said("CRDTPUBSUB_ADVERTISE") or None, metavar="ENDPOINT",
-        help="what others shall dial, where it differs",
+        "--advertise", metavar="ENDPOINT",
+        help="what others shall dial, where it differs from --bind",
     )  # fmt: skip
     group.add_argument(
-        "--cluster", default=said("CRDTPUBSUB_CLUSTER") or "default", help="its name",
+        "--cluster", metavar="NAME",
+        help="nodes of different clusters never meet (default: default)",
     )  # fmt: skip
     group.add_argument(
         "--secret-file", type=Path, metavar="PATH",
-        help="holds the secret of the cluster; of several lines, the first is listened with. "
-        "Or set CRDTPUBSUB_SECRET. Never an argument: others can read those",
+        help="a file with the secret of the cluster; of several lines, the first is listened "
+        "with. Or set CRDTPUBSUB_SECRET. Never an argument: others can read those",
     )  # fmt: skip
-    group.add_argument("--name", default=said("CRDTPUBSUB_NAME") or None, help="of this node")
     group.add_argument(
-        "--insecure", action="store_true", help="listen beyond this host without a secret"
+        "--name", metavar="NAME", help="what others see this node by (default: cli-VERB-PID)"
     )
     group.add_argument(
-        "--timeout", type=_seconds, metavar="S",
-        help=f"how long to wait for what is asked; {TIMEOUT_S:g} s where nothing else is said",
+        "--insecure", action="store_true", help="allow --bind beyond this host without a secret"
+    )
+    group.add_argument(
+        "--timeout", type=number(0, of="of seconds "), metavar="S",
+        help=f"seconds to wait for what is asked (default: {TIMEOUT_S:g}, where one waits for "
+        "something; else for ever)",
     )  # fmt: skip
 
 
-def make_node(args: argparse.Namespace, verb: str) -> Node:
-    """The node that the options ask for."""
-    return Node(
-        args.bind,
-        seeds=seeds_of(args),
-        advertise=args.advertise,
-        name=args.name or f"cli-{verb}-{os.getpid()}",
-        cluster=args.cluster,
-        secret=secret_of(args),
-        insecure=args.insecure,
-    )
+def make_node(args: argparse.Namespace, verb: str, **instead: Any) -> Node:
+    """The node that the options ask for, and where they say nothing the environment.
+
+    `instead`: arguments of `Node` that win over both.
+    """
+    said = {
+        "bind": args.bind,
+        "seeds": args.seed,
+        "advertise": args.advertise,
+        "name": args.name,
+        "cluster": args.cluster,
+        "secret": _secret_file(args),
+    }
+    given = {name: value for name, value in said.items() if value is not None} | instead
+    if "bind" in given:
+        given.setdefault("advertise", None)  # what the environment says is of what it binds
+    if "name" not in given and _said("name") is None:
+        given["name"] = f"cli-{verb}-{os.getpid()}"
+    return Node.from_env(insecure=args.insecure, **given)
+
+
+def cluster_of(args: argparse.Namespace) -> str:
+    """The name of the cluster that is joined."""
+    return str(args.cluster or _said("cluster") or "default")
 
 
 def seeds_of(args: argparse.Namespace) -> list[str]:
@@ -114,9 +139,13 @@ def secret_of(args: argparse.Namespace) -> str | list[str] | None:
     Raises:
         ConfigError: the file cannot be read, or is empty.
     """
+    secret: str | list[str] | None = _secret_file(args) or _said("secret")
+    return secret
+
+
+def _secret_file(args: argparse.Namespace) -> list[str] | None:
     if args.secret_file is None:
-        secret: str | list[str] | None = _said("secret")
-        return secret
+        return None
     try:
         lines = args.secret_file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -185,12 +214,23 @@ def run_verb(name: str, verb: Verb, args: argparse.Namespace) -> int:
     """Run it; what goes wrong is one sentence on stderr, and 1, or 2 for what was asked wrongly."""
     try:
         return asyncio.run(_ended_by_sigterm(verb(args)))
+    except BindError as error:
+        told(f"{name}: {error}{'' if args.bind else _taken(error.endpoint)}")
+        return 1
     except (ConfigError, InvalidNameError) as error:
         told(f"{name}: {error}")
         return 2
     except (CrdtPubSubError, TimeoutError) as error:
         told(f"{name}: {error}")
         return 1
+
+
+def _taken(endpoint: str) -> str:
+    """In a container, the environment says where the node listens that is there already."""
+    if _said("bind") is None:
+        return ""
+    host = endpoint.rpartition(":")[0]
+    return f"; CRDTPUBSUB_BIND says so, and who runs here has it: add --bind '{host}:*'"
 
 
 async def _ended_by_sigterm(work: Awaitable[int]) -> int:
@@ -213,13 +253,3 @@ async def _ended_by_sigterm(work: Awaitable[int]) -> int:
         if asked:
             return 0
         raise
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return number

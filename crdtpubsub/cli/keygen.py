@@ -7,6 +7,8 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from crdtpubsub.cli.asked import verb_parser
+
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
@@ -17,11 +19,13 @@ SECRET_BYTES: Final = 32
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb."""
-    parser = subparsers.add_parser(
+    parser = verb_parser(
+        subparsers,
         "keygen",
-        help="print a fresh secret for Node(secret=...)",
+        summary="print a fresh secret for Node(secret=...)",
         description="Print 256 random bits as 64 hex digits. Give the same to every node of a "
         "cluster; who holds it can do everything a node can.",
+        examples="keygen > key   # then: chmod 600 key",
     )
     parser.add_argument("--json", action="store_true", help="as an object with one field, secret")
     parser.set_defaults(run=run)

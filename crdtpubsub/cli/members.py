@@ -21,8 +21,9 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "members", _run,
         summary="list who is in a channel, on every node",
         description="List the members of CHANNEL. Exit 1: no other node answered.",
+        examples="members room\nmembers room --down --json",
     )  # fmt: skip
-    parser.add_argument("channel", metavar="CHANNEL")
+    parser.add_argument("channel", metavar="CHANNEL", help="its name")
     parser.add_argument(
         "--down", action="store_true", help="also those whose node cannot be reached"
     )

@@ -23,6 +23,8 @@ def add_parser(subparsers: Subparsers) -> None:
         summary="run a node without members, and print who comes and goes",
         description="Run a node until Ctrl-C or SIGTERM: a seed for others, which outlives them. "
         "Prints its endpoint first, then every notice that `Node.events` tells.",
+        examples="node\nnode --bind tcp://127.0.0.1:7400\n"
+        "node --bind tcp://0.0.0.0:7400 --advertise tcp://10.0.0.5:7400 --secret-file key",
     )  # fmt: skip
 
 

@@ -13,9 +13,17 @@ __all__ = ["add_data", "payload", "said"]
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """DATA, and how it is meant."""
-    parser.add_argument("data", metavar="DATA", nargs="?", help="- or nothing: read stdin")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="what is said; '-' or nothing: read stdin to its end",
+    )
     parser.add_argument("--parse", action="store_true", help="DATA is JSON, and travels as data")
-    parser.add_argument("--header", action="append", default=[], metavar="KEY=VALUE", type=header)
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="KEY=VALUE", type=header,
+        help="travels with it; may be repeated",
+    )  # fmt: skip
 
 
 async def said(args: argparse.Namespace) -> object:

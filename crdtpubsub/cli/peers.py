@@ -21,6 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "peers", _run,
         summary="list the nodes of the cluster, as a new one sees them",
         description="List every node that this one meets. Exit 1: no other node answered.",
+        examples="peers\npeers --seed tcp://10.0.0.5:7400 --secret-file key",
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Final
 
 from crdtpubsub import ConfigError, Node, Receipt
@@ -11,6 +10,7 @@ from crdtpubsub.cli import stdin
 from crdtpubsub.cli.joining import add_verb, found, joined, patience_s
 from crdtpubsub.cli.output import objects, told
 from crdtpubsub.cli.payload import add_data, payload, said
+from crdtpubsub.cli.progress import Bar
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -27,8 +27,12 @@ def add_parser(subparsers: Subparsers) -> None:
         summary="publish a message to a channel",
         description="Publish to every member of CHANNEL and wait for their nodes' answers. Exit "
         "1: there was nobody within --timeout, or one of their nodes did not take it.",
+        examples="pub room hello\n"
+        "pub room '{\"price\": 3}' --parse\n"
+        "pub room < picture.png\n"
+        "pub room --lines < words.txt",
     )  # fmt: skip
-    parser.add_argument("channel", metavar="CHANNEL")
+    parser.add_argument("channel", metavar="CHANNEL", help="its name")
     add_data(parser)
     parser.add_argument(
         "--lines", action="store_true",
@@ -60,7 +64,7 @@ async def _run(args: argparse.Namespace) -> int:
 async def _lines(node: Node, args: argparse.Namespace) -> int:
     """In order, over links that keep it; `drain` tells whether all arrived."""
     sent = refused = 0
-    try:
+    with Bar("published") as bar:
         async for line in stdin.lines():
             data = payload(line, parse=args.parse)
             receipt = await node.publish(args.channel, data, headers=dict(args.header))
@@ -68,11 +72,8 @@ async def _lines(node: Node, args: argparse.Namespace) -> int:
             said = (*receipt.owners.values(), *receipt.groups.values())
             refused += any(outcome.refused for outcome in said)
             refused += not receipt.owners
-            if sent % SHOW_EVERY == 0 and sys.stderr.isatty():
-                print(f"\r{sent:,} published", end="", file=sys.stderr, flush=True)
-    finally:
-        if sent >= SHOW_EVERY and sys.stderr.isatty():
-            print(f"\r{sent:,} published", file=sys.stderr)
+            if sent % SHOW_EVERY == 0:
+                bar.at(sent)
     await node.drain(timeout=patience_s(args))
     if args.json:
         objects({"channel": args.channel, "published": sent, "refused": refused})

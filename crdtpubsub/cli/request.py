@@ -27,8 +27,9 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Ask one member of CHANNEL and print what it answers. Exit 1: there was "
         "nobody, or nobody answered within --timeout. `crdtpubsub sub CHANNEL --reply TEXT` "
         "answers.",
+        examples="request time 'what time is it?'\nrequest sums '[1, 2]' --parse --timeout 30",
     )  # fmt: skip
-    parser.add_argument("channel", metavar="CHANNEL")
+    parser.add_argument("channel", metavar="CHANNEL", help="its name")
     add_data(parser)
 
 

@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from crdtpubsub import Client, Exit, Message, PayloadError, QueueFullError
+from crdtpubsub.cli.asked import whole
 from crdtpubsub.cli.joining import add_verb, joined, patience_s
 from crdtpubsub.cli.output import objects, shown, told
 
@@ -26,16 +27,24 @@ def add_parser(subparsers: Subparsers) -> None:
         summary="join channels and print their messages",
         description="Join each CHANNEL as a member and print messages until Ctrl-C. Exit 1: "
         "others ended the last membership, or --count messages did not come within --timeout.",
+        examples="sub room\n"
+        "sub news alerts --json\n"
+        "sub jobs --queue workers\n"
+        "sub time --reply noon --count 1",
     )  # fmt: skip
-    parser.add_argument("channels", metavar="CHANNEL", nargs="+")
-    parser.add_argument("--id", help="of the member; unique on this node")
+    parser.add_argument("channels", metavar="CHANNEL", nargs="+", help="its name: any text")
+    parser.add_argument("--id", help="the name of the member (default: drawn)")
     parser.add_argument(
-        "--queue", metavar="GROUP", help="share the messages: of a queue group one member gets each"
+        "--queue",
+        metavar="GROUP",
+        help="share the messages: of all members with this GROUP one gets each",
     )
     answers = parser.add_mutually_exclusive_group()
     answers.add_argument("--reply", metavar="TEXT", help="answer each request with TEXT")
-    answers.add_argument("--echo", action="store_true", help="answer it with what it said")
-    parser.add_argument("--count", type=_count, metavar="N", help="end after so many messages")
+    answers.add_argument(
+        "--echo", action="store_true", help="answer each request with what it said"
+    )
+    parser.add_argument("--count", type=whole(1), metavar="N", help="end after N messages")
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -98,9 +107,3 @@ def _show(item: Message | Exit, args: argparse.Namespace) -> None:
         print(
             f"{item.channel}: {shown(data)}" if len(args.channels) > 1 else shown(data), flush=True
         )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of messages above 0")
-    return int(text)

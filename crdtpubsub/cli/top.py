@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from crdtpubsub import Node
+from crdtpubsub.cli.asked import number, whole
 from crdtpubsub.cli.joining import add_verb, found, joined
 from crdtpubsub.cli.output import objects, plain_table, shown
 
@@ -30,14 +31,19 @@ def add_parser(subparsers: Subparsers) -> None:
         summary="nodes, channels, rates and lag, live",
         description="Show the nodes, the largest channels, frames a second that come to this "
         "node, and the lag: how long it takes until every live peer has shown rows equal to "
-        "those here. Messages between other nodes do not come this way, and are not seen.",
+        "those here. Messages between other nodes do not come this way, and are not seen. "
+        "Until Ctrl-C.",
+        examples="top\ntop --every 0.5\ntop --count 1 --json",
     )  # fmt: skip
-    parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds; 0.1 to 60")
-    parser.add_argument("--count", type=int, metavar="N", help="end after N looks")
+    parser.add_argument(
+        "--every", type=number(0.1, 60), default=1.0, metavar="S",
+        help="seconds between two looks, 0.1 to 60 (default: 1)",
+    )  # fmt: skip
+    parser.add_argument("--count", type=whole(1), metavar="N", help="end after N looks")
 
 
 async def _run(args: argparse.Namespace) -> int:
-    every_s = min(60.0, max(0.1, args.every))
+    every_s: float = args.every
     async with joined(args, "top") as node:
         await found(node, args, needed=False)
         frames, at, looks = node.stats().counters.get("frames", 0), monotonic(), 0
@@ -83,8 +89,8 @@ def _show(look: dict[str, object], *, as_json: bool) -> None:
     assert isinstance(nodes, list)
     assert isinstance(largest, dict)
     lines = [
-        f"{len(nodes)} other nodes, {look['channels']} channels, {look['memberships']} "
-        f"memberships, {look['frames_per_s']} frames/s, "
+        f"{_many(len(nodes), 'other node')}, {_many(look['channels'], 'channel')}, "
+        f"{_many(look['memberships'], 'membership')}, {look['frames_per_s']} frames/s, "
         + ("lag: not equal in time" if lag is None else f"lag {lag} ms"),
         "",
         *plain_table(
@@ -98,3 +104,7 @@ def _show(look: dict[str, object], *, as_json: bool) -> None:
         *plain_table(("channel", "members"), [[shown(c), str(n)] for c, n in largest.items()]),
     ]
     print((CLEAR if sys.stdout.isatty() else "") + "\n".join(lines), flush=True)
+
+
+def _many(number: object, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

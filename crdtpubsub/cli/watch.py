@@ -22,10 +22,13 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "watch", _run,
         summary="print who joins and leaves, as it happens",
         description="Print who is in CHANNEL (or in every channel), then every change until "
-        "Ctrl-C. After a snapshot forget what was printed before.",
+        "Ctrl-C: + joined, - left, ~ updated. After a snapshot (=) forget what was printed before.",
+        examples="watch room\nwatch --prefix game- --json",
     )  # fmt: skip
-    parser.add_argument("channel", metavar="CHANNEL", nargs="?")
-    parser.add_argument("--prefix", help="of channels, instead of one CHANNEL")
+    parser.add_argument(
+        "channel", metavar="CHANNEL", nargs="?", help="its name; without one: every channel"
+    )
+    parser.add_argument("--prefix", help="every channel that begins with it")
 
 
 async def _run(args: argparse.Namespace) -> int:

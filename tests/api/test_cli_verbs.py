@@ -216,7 +216,7 @@ def test_top_for_people(world: str) -> None:
     with running(world, "sub", "room", "--name", "one") as sub:
         ready(sub)
         with running(world, "top", "--every", "0.2") as top:
-            assert top.line().startswith("1 other nodes, 1 channels, 1 memberships, ")
+            assert top.line().startswith("1 other node, 1 channel, 1 membership, ")
             assert top.line() == ""
             assert top.line().split() == ["NODE", "LIFE", "STATE", "LINK"]
             code, _, err = top.end()
