@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
-from crdtpubsub.arguments import check_timeout
+from crdtpubsub import blocking
+from crdtpubsub.arguments import check_many, check_timeout
 from crdtpubsub.errors import ClosedError
 from crdtpubsub.runtime import Exit, Mailbox, Message
 from crdtpubsub.views import Address
 from crdtpubsub.waiting import next_signal
+from crdtpubsub.waking import ring
 
 if TYPE_CHECKING:
     from crdtpubsub.node import Node
     from crdtpubsub.overlay import Overlay
 
 __all__ = ["Client", "Subscription"]
+
+T = TypeVar("T")
 
 
 class Client:
@@ -75,11 +79,13 @@ class Client:
     @property
     def dropped(self) -> int:
         """How many messages its full queue has lost, by `overflow`."""
+        self._mailbox.look()
         return self._mailbox.dropped
 
     @property
     def closed(self) -> bool:
         """Whether it takes nothing more. What is queued can still be read."""
+        self._mailbox.look()
         return self._mailbox.closed
 
     async def join(
@@ -129,22 +135,52 @@ class Client:
         """
         check_timeout(timeout)
         self._check_process()
-        if (item := self._take()) is not None:
-            return item
+        item = self._take()
+        return await self._first(self._take, timeout) if item is None else item
+
+    async def get_many(
+        self, at_most: int | None = None, *, timeout: float | None = None
+    ) -> list[Message | Exit]:
+        """Everything that waits, in its order, at the price of one item; at least one.
+
+        Args:
+            at_most: so many, and leave the rest; at least 1.
+            timeout: seconds to wait for the first; None waits for ever.
+
+        Raises:
+            TimeoutError, ClosedError, ForkedError: as for `get`.
+            ConfigError: `at_most` is no number of items.
+
+        A cancelled `get_many` loses nothing.
+        """
+        if at_most is not None or timeout is not None:
+            check_many(at_most, timeout)
+        self._check_process()
+        mailbox = self._mailbox
+        while True:
+            closed = mailbox.closed  # looked at first: what came before it was closed is read
+            if items := mailbox.take_many(at_most):
+                return items
+            if closed or timeout is not None or blocking.here():
+                return await self._first(lambda: mailbox.take_many(at_most), timeout)
+            await ring(mailbox.bell, mailbox.ready)
+
+    async def _first(self, take: Callable[[], T | None], timeout: float | None) -> T:
+        mailbox = self._mailbox
         until = None if timeout is None else monotonic() + timeout
-        while (item := self._mailbox.take()) is None:
-            if self._mailbox.closed:
+        while True:
+            closed = mailbox.closed
+            if taken := take():
+                return taken
+            if closed:
                 raise ClosedError(f"client {self.id!r} is closed; nothing more will come")
             left_s = None if until is None else until - monotonic()
-            if (left_s is not None and left_s <= 0) or not await self._wait(left_s):
-                if (item := self._mailbox.take()) is not None:
-                    return item
+            if (left_s is not None and left_s <= 0) or not await next_signal(
+                mailbox.bell, mailbox.ready, left_s
+            ):
+                if taken := take():
+                    return taken
                 raise TimeoutError(f"nothing for client {self.id!r} within {timeout} s")
-        return item
-
-    async def _wait(self, timeout_s: float | None) -> bool:
-        mailbox = self._mailbox
-        return await next_signal(mailbox.bell, lambda: bool(mailbox) or mailbox.closed, timeout_s)
 
     async def __aiter__(self) -> AsyncIterator[Message | Exit]:
         """Every item until the client is closed."""
@@ -231,6 +267,43 @@ class Subscription:
             if isinstance(item, Message):
                 return item
             await self._exit(item)
+
+    async def get_many(
+        self, at_most: int | None = None, *, timeout: float | None = None
+    ) -> list[Message]:
+        """Every message that waits, at the price of one; at least one. Exits are noted in `exits`.
+
+        Arguments as for `Client.get_many`.
+
+        Raises:
+            TimeoutError: none came within `timeout` seconds.
+            ClosedError: it is closed, or others ended its last membership.
+            ConfigError: `at_most` is no number of messages.
+        """
+        client = self.client
+        if at_most is not None or timeout is not None:
+            check_many(at_most, timeout)
+        client._check_process()  # noqa: SLF001
+        mailbox = client._mailbox  # noqa: SLF001
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            items = mailbox.take_many(at_most)
+            if not items:
+                if mailbox.closed or until is not None or blocking.here():
+                    left_s = timeout if until is None else max(0.0, until - monotonic())
+                    items = await client.get_many(at_most, timeout=left_s)
+                else:
+                    await ring(mailbox.bell, mailbox.ready)
+                    continue
+            if mailbox.exits_told == len(self.exits):  # nearly always: none among them
+                return cast("list[Message]", items)
+            messages = [item for item in items if isinstance(item, Message)]
+            if len(messages) < len(items):
+                for item in items:
+                    if isinstance(item, Exit):
+                        await self._exit(item)
+            if messages:
+                return messages
 
     async def _exit(self, item: Exit) -> None:
         self.exits.append(item)

@@ -210,6 +210,8 @@ class Overlay(Requester):
             overflow=overflow,
             on_drop=self._runtime.core.drops_of(client_id),
             scope=self._scope,
+            client=client_id,
+            underway=self._runtime.core.spread,
         )
         client = Client(self, client_id, mailbox)
         self._runtime.open_mailbox(client_id, mailbox)
@@ -273,6 +275,6 @@ class Overlay(Requester):
             raise ClosedError(f"client {client.id!r} is closed")
 
     def _close_client(self, client_id: str, mailbox: Mailbox) -> None:
-        mailbox.closed = True
+        mailbox.shut()
         self._runtime.close_mailbox(client_id, mailbox, self._views.channels_of)
         mailbox.wake()

@@ -103,6 +103,12 @@ class SyncClient:
         """As `Client.get`, blocking. An interrupt leaves at once."""
         return run(self._client.get(timeout=timeout))
 
+    def get_many(
+        self, at_most: int | None = None, *, timeout: float | None = None
+    ) -> list[Message | Exit]:
+        """As `Client.get_many`, blocking. An interrupt leaves at once."""
+        return run(self._client.get_many(at_most, timeout=timeout))
+
     def __iter__(self) -> Iterator[Message | Exit]:
         """Every item until the client is closed."""
         while True:
@@ -150,6 +156,12 @@ class SyncSubscription:
     def get(self, *, timeout: float | None = None) -> Message:
         """As `Subscription.get`, blocking. An interrupt leaves at once."""
         return run(self._subscription.get(timeout=timeout))
+
+    def get_many(
+        self, at_most: int | None = None, *, timeout: float | None = None
+    ) -> list[Message]:
+        """As `Subscription.get_many`, blocking. An interrupt leaves at once."""
+        return run(self._subscription.get_many(at_most, timeout=timeout))
 
     def __iter__(self) -> Iterator[Message]:
         """Every message, until it is closed or others have ended its last membership."""

@@ -17,6 +17,7 @@ from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.knowing import NO_LINK
 from crdtpubsub.errors import ClosedError, DrainError, NotSeenError
 from crdtpubsub.runtime import Bell, Feed, Notice, Runtime, Waker
+from crdtpubsub.waking import ring
 
 __all__ = [
     "Events",
@@ -43,33 +44,18 @@ async def next_signal(
 ) -> bool:
     """Wait for one ring, unless `ready` already; False if `timeout_s` seconds passed.
 
-    The bell is given a waker that any thread may call, any number of times, also after the
-    event loop was closed. It carries nothing, so nothing is lost with it: who is woken looks
-    for itself. Whoever waits no longer is forgotten: polling a silent bell costs no memory.
+    Nothing comes with a ring, so nothing is lost with it: who is woken looks for itself.
     """
     if blocking.here():
         return blocking.next_ring(bell, ready, timeout_s)
-    loop = asyncio.get_running_loop()
-    signal: asyncio.Future[None] = loop.create_future()
-
-    def settle() -> None:
-        if not signal.done():
-            signal.set_result(None)
-
-    def waker() -> None:
-        with contextlib.suppress(RuntimeError):  # a closed loop: what it wants stays where it is
-            loop.call_soon_threadsafe(settle)
-
-    bell.subscribe(waker)
+    if timeout_s is None:
+        await ring(bell, ready)
+        return True
     try:
-        if ready():  # it came between the caller's look and the subscription
-            return True
         async with asyncio.timeout(timeout_s):
-            await signal
+            await ring(bell, ready)
     except TimeoutError:
         return False
-    finally:
-        bell.unsubscribe(waker)
     return True
 
 

@@ -39,9 +39,10 @@ class Ours(Driver):
         messages = await self._node.subscribe(channel, max_pending=10_000_000)
 
         async def read() -> None:
-            async for message in messages:
-                data: Any = message.data
-                note(data)
+            while True:
+                for message in await messages.get_many():
+                    data: Any = message.data
+                    note(data)
 
         self._tasks.append(asyncio.create_task(read()))
 

@@ -153,7 +153,7 @@ class Asker:
         core, owner = self._runtime.core, to.owner
         assert owner is not None
         if owner == self._runtime.id:
-            mine = [client for client in self.mine(to) if client in core.mailboxes]
+            mine = tuple([client for client in self.mine(to) if client in core.mailboxes])
             core.deliver(Message(to.channel, payload, owner, headers), mine)
             outcome = Outcome.DELIVERED if mine else Outcome.REFUSED_NOBODY
             return Receipt(len(mine), {owner: outcome})

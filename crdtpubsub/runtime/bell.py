@@ -15,30 +15,30 @@ class Bell:
     end up in the old one, which nobody rings any more, and wait for ever.)
     """
 
-    __slots__ = ("_wakers",)
+    __slots__ = ("wakers",)
 
     def __init__(self) -> None:
-        self._wakers: dict[Callable[[], None], bool] = {}
+        self.wakers: dict[Callable[[], None], bool] = {}
 
     def __len__(self) -> int:
-        return len(self._wakers)
+        return len(self.wakers)
 
     def subscribe(self, waker: Callable[[], None]) -> None:
         """Call `waker` at the next ring. Look whether to wait only after this."""
-        self._wakers[waker] = True
+        self.wakers[waker] = True
 
     def unsubscribe(self, waker: Callable[[], None]) -> None:
         """Do not call it. Idempotent."""
-        self._wakers.pop(waker, None)
+        self.wakers.pop(waker, None)
 
     def ring(self) -> None:
         """Call every waker that was subscribed before."""
-        if not self._wakers:
+        if not self.wakers:
             return
-        for waker in self._wakers.copy():  # in one step: others subscribe meanwhile
+        for waker in [*self.wakers]:  # in one step: others subscribe meanwhile
             try:
-                if self._wakers.pop(waker, False):
+                if self.wakers.pop(waker, False):
                     waker()
             except BaseException:  # an interrupt: it waits still, and the next ring is for it
-                self._wakers[waker] = True
+                self.wakers[waker] = True
                 raise

@@ -26,6 +26,7 @@ from crdtpubsub.runtime.limits import LIMIT_TOLD
 from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
 from crdtpubsub.runtime.requests import Requests
 from crdtpubsub.runtime.sending import Sender
+from crdtpubsub.runtime.spreading import Spread
 from crdtpubsub.runtime.telling import Teller
 from crdtpubsub.runtime.watchers import Watchers, WatchFeed
 from crdtpubsub.transport.base import Transport, is_endpoint
@@ -64,6 +65,7 @@ class Core:
         self._done: list[Ticket] = []  # settled, and who waits is not told yet
         self.counters: Counter[str] = Counter()
         self.mailboxes: dict[str, Mailbox] = {}
+        self.spread = Spread(self)
         self.dials: list[ef.Connect | ef.Redial | ef.Disconnect] = []  # for the I/O thread
         self.lagging: list[str] = []
         self.overflowed: list[str] = []  # clients that a full queue closed: they leave
@@ -73,7 +75,7 @@ class Core:
         self.listeners: list[Callable[[set[str] | None], None]] = []
         self.bell = Bell()
         self.pulse = False
-        self.to_wake: set[Mailbox | WatchFeed] = set()
+        self.to_wake: set[Bell] = set()
         self.notes: deque[ef.PeerChanged | ef.Noted] = deque()
         self.teller = Teller(self.name, self.counters, lock)
         self.tallies = self.teller.tallies
@@ -106,7 +108,7 @@ class Core:
                     mailbox = self.mailboxes.get(effect.client)
                     if mailbox is not None:
                         mailbox.put_exit(Exit(effect.channel, "closed" if closed else "removed"))
-                        self.to_wake.add(mailbox)
+                        self.to_wake.add(mailbox.bell)
                 case ef.Greet():
                     sender.greet(effect.endpoint, effect.to, sender.encoder.message(effect.message))
                 case ef.Bind():
@@ -173,19 +175,9 @@ class Core:
         else:
             self.counters["endpoints_refused"] += 1
 
-    def deliver(self, message: Message, clients: Iterable[str]) -> None:
+    def deliver(self, message: Message, clients: tuple[str, ...]) -> None:
         """Queue one message for each of these clients of this node."""
-        mailboxes, to_wake = self.mailboxes, self.to_wake
-        delivered = 0
-        for client in clients:
-            mailbox = mailboxes.get(client)
-            if mailbox is not None:
-                if mailbox.put(message):
-                    delivered += 1
-                elif mailbox.closed:
-                    self.overflowed.append(client)
-                to_wake.add(mailbox)
-        self.counters["delivered"] += delivered
+        self.spread.put(clients, [message])
 
     def flush(self, scope: str) -> None:
         """What I wrote before goes out before what I say."""
@@ -250,7 +242,7 @@ class Core:
             channels = {row[0] for row in effect.joined}
             channels.update(row[0] for row in effect.left)
             channels.update(row[0] for row in effect.updated)
-        self.to_wake.update(self.watchers.tell(effect, channels))
+        self.to_wake.update([feed.bell for feed in self.watchers.tell(effect, channels)])
         for listener in self.listeners:
             listener(channels)
 
@@ -278,6 +270,7 @@ class Core:
 
     def snapshot(self) -> dict[str, int]:
         """Every counter there is. Under the lock."""
+        self.spread.settle()
         publications, gossip = self.sender.dropped()
         counters = Counter(self.engine.counters)
         counters.update(self.counters)
@@ -320,6 +313,7 @@ class Core:
         What a caller sees is an operation that was done, or not, or for some of the members.
         """
         self.counters["recovered"] += 1
+        self.spread.forget()
         self.engine.recover()
         self.perform(self.engine.take())
         self._index()
@@ -331,7 +325,7 @@ class Core:
         self.sender.recover()
         for listener in self.listeners:
             listener(None)
-        self.to_wake.update(self.watchers.lose())
+        self.to_wake.update([feed.bell for feed in self.watchers.lose()])
         for exit_due, told in due:
             there = self.engine.set_of(exit_due.scope).clients(self.engine.me, exit_due.channel)
             mailbox = self.mailboxes.get(exit_due.client)
@@ -356,8 +350,8 @@ class Core:
 
         Not under the lock.
         """
-        self.to_wake.update(self.mailboxes.values())
-        self.to_wake.update(self.watchers.feeds())
+        self.to_wake.update([box.bell for box in [*self.mailboxes.values()]])
+        self.to_wake.update([feed.bell for feed in self.watchers.feeds()])
         self.pulse = True
         self.let_go(wake=True)
 
@@ -368,9 +362,9 @@ class Core:
         if wake:
             self.sleeping = False
             self.transport.wake()
-        while self.to_wake:
-            with contextlib.suppress(KeyError):
-                self.to_wake.pop().wake()
+        with contextlib.suppress(KeyError):  # another thread lets go too
+            while self.to_wake:
+                self.to_wake.pop().ring()
         while self._done:
             self._tell_done()
         if self.pulse:
@@ -396,10 +390,11 @@ class Core:
     def end(self) -> None:
         """The node has ended: whoever waits hears of it, and all is told that was to be told."""
         with self.lock:
+            self.spread.settle()
             for mailbox in self.mailboxes.values():
                 mailbox.closed = True
-                self.to_wake.add(mailbox)
-            self.to_wake.update(self.watchers.feeds())
+                self.to_wake.add(mailbox.bell)
+            self.to_wake.update([feed.bell for feed in self.watchers.feeds()])
             self.pulse = True
             self.give_up()
         self.let_go(wake=False)

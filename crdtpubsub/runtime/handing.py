@@ -42,19 +42,7 @@ def hand_over_run(core: Core, effect: DeliverRun) -> None:
         messages = [Message(channel, payload, sender, headers) for payload, headers in said]
     else:
         messages = [Message(channel, payload, sender, {}) for payload in effect.payloads]
-    size_bytes = sum([message.size_bytes for message in messages])
-    delivered = 0
-    for client in effect.clients:
-        mailbox = core.mailboxes.get(client)
-        if mailbox is not None:
-            if mailbox.put_run(messages, size_bytes):
-                delivered += len(messages)
-            else:
-                delivered += sum(map(mailbox.put, messages))  # some may go: see `overflow`
-                if mailbox.closed:
-                    core.overflowed.append(client)
-            core.to_wake.add(mailbox)
-    core.counters["delivered"] += delivered
+    core.spread.put(effect.clients, messages)
 
 
 def offer(core: Core, message: Message, clients: Iterable[str]) -> tuple[int, int]:
@@ -64,7 +52,7 @@ def offer(core: Core, message: Message, clients: Iterable[str]) -> tuple[int, in
         if (mailbox := core.mailboxes.get(client)) is not None and not mailbox.closed:
             if mailbox.offer(message):
                 took += 1
-                core.to_wake.add(mailbox)
+                core.to_wake.add(mailbox.bell)
             else:
                 full += 1
                 core.limit("confirmed_full", client, 1)
@@ -92,9 +80,9 @@ def deliver_one(core: Core, message: Message, clients: tuple[str, ...]) -> bool:
     there = [m for c in clients if (m := core.mailboxes.get(c)) is not None and not m.closed]
     for mailbox in there:
         if mailbox.offer(message):
-            core.to_wake.add(mailbox)
+            core.to_wake.add(mailbox.bell)
             core.counters["delivered"] += 1
             return True
     if there:
-        core.deliver(message, [c for c in clients if core.mailboxes.get(c) is there[0]])
+        core.deliver(message, (there[0].client,))
     return bool(there)

@@ -79,6 +79,8 @@ class Loop:
             self._handle(ev.SeedsChanged(seeds))
         while self.core.lagging:
             self._lagging(self.core.lagging.pop())
+        if self.core.spread.messages:
+            self.core.spread.look()
         while self.core.overflowed:
             with self.core.lock:
                 if self.core.overflowed:

@@ -13,7 +13,7 @@ from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.wire.payload import unpack
 
-__all__ = ["MAX_PENDING_BYTES", "Exit", "Mailbox", "Message", "Overflow", "Replied"]
+__all__ = ["MAX_PENDING_BYTES", "Exit", "Mailbox", "Message", "Overflow", "Replied", "Underway"]
 
 Overflow = Literal["drop_oldest", "drop_newest", "close"]
 """What a full queue does: lose its oldest message, refuse the newest, or close its client."""
@@ -137,6 +137,24 @@ class Exit:
     reason: Literal["removed", "closed"]
 
 
+class Underway:
+    """What is meant for queues of this node and not in them yet: here, nothing. See `Spread`."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def settle(self) -> None:
+        """Put it there. Under the runtime's lock."""
+
+    def look(self) -> None:
+        """The same for those who do not hold it."""
+
+
+_NOTHING: Final = Underway()
+
+
 class Mailbox:
     """The queue of one client: filled by the runtime under its lock, emptied by the reader.
 
@@ -152,12 +170,15 @@ class Mailbox:
         "_items",
         "_on_drop",
         "_taking",
+        "_underway",
         "_went_bytes",
         "bell",
         "channels",
+        "client",
         "closed",
         "dropped",
         "exits_told",
+        "had",
         "max_pending",
         "max_pending_bytes",
         "overflow",
@@ -172,8 +193,14 @@ class Mailbox:
         overflow: Overflow,
         on_drop: Callable[[], object] = lambda: None,
         scope: str = DEFAULT_SCOPE,
+        client: str = "",
+        underway: Underway = _NOTHING,
     ) -> None:
-        """`on_drop` is called for each message that is lost, by who puts, under its lock."""
+        """`on_drop` is called for each message that is lost, by who puts, under its lock.
+
+        Whatever is asked of it, what is `underway` to it is in it before.
+        """
+        self.client = client
         self.max_pending = max_pending
         self.scope = scope  # its client is a member there
         self.channels: set[str] = set()  # of these, kept by `Core`; derived from the set
@@ -182,7 +209,9 @@ class Mailbox:
         self.dropped = 0
         self.exits_told = 0  # ever: `Core.recover` asks whether one came
         self.closed = False
+        self.had = 0  # the last run that it was given, or refused
         self.bell = Bell()
+        self._underway = underway
         self._items: deque[Message | Exit] = deque()
         self._exits = 0
         self._came_bytes = 0  # two counters, each with one kind of writer: who puts and who takes
@@ -191,11 +220,27 @@ class Mailbox:
         self._taking = Lock()  # the reader takes without the runtime's lock, while others put
 
     def __len__(self) -> int:
+        self.look()
         return len(self._items)
+
+    def ready(self) -> bool:
+        """Whether a reader need not wait."""
+        return bool(self._items or self._underway.messages or self.closed)
+
+    def look(self) -> None:
+        """What was put is here. Not under the runtime's lock, unless nothing is underway."""
+        if self._underway.messages:
+            self._underway.look()
+
+    def shut(self) -> None:
+        """Take nothing more. Not under the runtime's lock."""
+        self.look()
+        self.closed = True
 
     @property
     def pending_bytes(self) -> int:
         """What the queued messages count."""
+        self.look()
         return self._came_bytes - self._went_bytes
 
     def _fits(self, size_bytes: int) -> bool:
@@ -207,6 +252,11 @@ class Mailbox:
 
     def put(self, message: Message) -> bool:
         """Queue a message; False if it was refused. A full queue does what `overflow` says."""
+        self._underway.settle()
+        return self.queue(message)
+
+    def queue(self, message: Message) -> bool:
+        """The same, whatever is underway."""
         if self.closed:
             return False
         size_bytes = message.size_bytes
@@ -230,24 +280,30 @@ class Mailbox:
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether a message of that size would be taken now, and nothing lost for it."""
+        self._underway.settle()
         return not self.closed and self._fits(size_bytes)
 
-    def put_run(self, messages: Sequence[Message], size_bytes: int) -> bool:
-        """Queue all of these if there is room for all, else none: then they are put one by one."""
-        room = self.max_pending - (len(self._items) - self._exits)
+    def put_run(self, messages: Sequence[Message], size_bytes: int, number: int = 0) -> bool:
+        """Queue all of these if there is room for all, else none: then they are put one by one.
+
+        That it has had that run is known when they are there, and not before.
+        """
+        items = self._items
         queued_bytes = self._came_bytes - self._went_bytes
         if (
             self.closed
-            or len(messages) > room
+            or len(items) - self._exits + len(messages) > self.max_pending
             or queued_bytes + size_bytes > self.max_pending_bytes
         ):
             return False
-        self._came_bytes += size_bytes
-        self._items.extend(messages)
+        self._came_bytes += size_bytes  # from here to the end no signal is looked for
+        items += messages
+        self.had = number
         return True
 
     def offer(self, message: Message) -> bool:
         """Queue a message if there is room: nothing is evicted for it, and nobody is closed."""
+        self._underway.settle()
         size_bytes = message.size_bytes
         if self.closed or not self._fits(size_bytes):
             return False
@@ -257,6 +313,7 @@ class Mailbox:
 
     def put_exit(self, notice: Exit) -> None:
         """Queue an exit, whatever else is there."""
+        self._underway.settle()
         with self._taking:
             if self.closed:
                 return
@@ -272,20 +329,23 @@ class Mailbox:
 
     def take(self) -> Message | Exit | None:
         """The next item, or None. An interrupt loses none: it is the next one's."""
-        if not self._items:
+        if self._underway.messages:
+            self._underway.look()
+        items = self._items
+        if not items:
             return None
         taken: Message | Exit | None = None
         exits = size_bytes = 0
         try:
             with self._taking:
-                if not self._items:
+                if not items:
                     return None
-                item = self._items[0]
-                if isinstance(item, Exit):
+                item = items[0]
+                if item.__class__ is Exit:
                     exits = 1
                 else:
-                    size_bytes = item.size_bytes
-                del self._items[0]  # from here to the end of the block no signal is looked for
+                    size_bytes = item.size_bytes  # type: ignore[union-attr]
+                del items[0]  # from here to the end of the block no signal is looked for
                 self._exits -= exits
                 self._went_bytes += size_bytes
                 taken = item
@@ -294,7 +354,36 @@ class Mailbox:
                 with self._taking:
                     self._exits += exits
                     self._went_bytes -= size_bytes
-                    self._items.appendleft(taken)
+                    items.appendleft(taken)
+            raise
+        return taken
+
+    def take_many(self, at_most: int | None = None) -> list[Message | Exit]:
+        """What there is, or so many of it; maybe nothing. An interrupt loses none."""
+        if self._underway.messages:
+            self._underway.look()
+        items = self._items
+        taken: list[Message | Exit] = []
+        if not items:
+            return taken
+        try:
+            if at_most is not None and at_most < len(items):
+                while len(taken) < at_most and (item := self.take()) is not None:
+                    taken.append(item)
+                return taken
+            with self._taking:
+                # From here to the end of the block no signal is looked for, and no other thread
+                # puts: CPython does both after calls, and operators are none.
+                taken = [*items]
+                items *= 0
+                self._went_bytes = self._came_bytes
+                self._exits = 0
+        except BaseException:
+            with self._taking:
+                exits = [item for item in taken if item.__class__ is Exit]
+                self._exits += len(exits)
+                self._went_bytes -= sum([m.size_bytes for m in taken if isinstance(m, Message)])
+                items.extendleft(reversed(taken))
             raise
         return taken
 

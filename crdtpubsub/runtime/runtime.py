@@ -182,6 +182,8 @@ class Runtime:
     def forked(self) -> None:
         """This is a child of fork: what runs is the parent's, the rest another life."""
         self._forked = self.streams.stopped = self._thread is not None
+        if self.endpoint:
+            self.core.spread.messages = []  # nobody here may take the lock of the parent
         if not self._forked:
             self._draw()
 
@@ -343,8 +345,7 @@ class Runtime:
                     refused[owner] = Outcome.REFUSED_LAGGING
         if route.clients:
             message = Message(channel, payload, self.id, headers)
-            mine = [c for c in route.clients if (self.id, c) != exclude] if exclude else ()
-            self.core.deliver(message, mine if exclude else route.clients)
+            self.core.spread.add(route.clients, exclude, message)
         self._published += not gathered  # else it is counted with the others
         if route.groups:
             said = Addressed(0, scope, channel, "", payload, headers, exclude)

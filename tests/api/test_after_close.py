@@ -69,6 +69,7 @@ CLIENT: Final[dict[str, tuple[Call, object]]] = {
     "closed": (lambda o, _: o.closed, True),
     "dropped": (lambda o, _: o.dropped, 0),
     "get": (lambda o, _: o.get(timeout=5), CLOSED),
+    "get_many": (lambda o, _: o.get_many(timeout=5), CLOSED),
     "id": (lambda o, _: o.id, "ann"),
     "join": (lambda o, _: o.join("room"), CLOSED),
     "leave": (lambda o, _: o.leave("room"), CLOSED),
@@ -80,6 +81,7 @@ CLIENT: Final[dict[str, tuple[Call, object]]] = {
 SUBSCRIPTION: Final[dict[str, tuple[Call, object]]] = {
     "close": (lambda o, _: o.close(), None),
     "get": (lambda o, _: o.get(timeout=5), CLOSED),
+    "get_many": (lambda o, _: o.get_many(timeout=5), CLOSED),
 }
 
 

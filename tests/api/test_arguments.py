@@ -214,6 +214,8 @@ WRONG_TYPES: list[tuple[str, Callable[[Any], Any], str]] = [
     ("converged", lambda node: node.converged(timeout=float("nan")), "how many seconds"),
     ("drain", lambda node: node.drain(timeout="x"), "how many seconds"),
     ("get", lambda node: node.client("g").get(timeout="x"), "how many seconds"),
+    ("get_many", lambda node: node.client("m").get_many(0), "at least 1"),
+    ("get_many, timeout", lambda node: node.client("n").get_many(timeout="x"), "how many seconds"),
     ("join", lambda node: node.client("j").join("room", timeout="x"), "how many seconds"),
     ("max_pending", lambda node: node.client(max_pending="5"), "whole number"),
     ("prefix", lambda node: node.channels(None), "must be a str"),

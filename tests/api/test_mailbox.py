@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crdtpubsub import Exit, Message, NodeId, PayloadError
 from crdtpubsub.runtime import Bell, Mailbox, Overflow
+from tests.interrupts import interrupted
 
 SENDER = NodeId("0" * 32)
 
@@ -61,12 +62,19 @@ class Model:
     def take(self) -> Message | Exit | None:
         return self.items.pop(0) if self.items else None
 
+    def take_many(self, at_most: int | None) -> list[Message | Exit]:
+        taken = self.items[:at_most]
+        del self.items[:at_most]
+        return taken
+
 
 @given(
     max_pending=st.integers(1, 4),
     max_pending_bytes=st.integers(1, 9),
     overflow=st.sampled_from(get_args(Overflow)),
-    script=st.lists(st.sampled_from(["message", "long", "exit", "take"]), max_size=60),
+    script=st.lists(
+        st.sampled_from(["message", "message", "long", "exit", "take", "many", "some"]), max_size=60
+    ),
 )
 def test_a_mailbox_is_its_model(
     max_pending: int, max_pending_bytes: int, overflow: Overflow, script: list[str]
@@ -83,8 +91,11 @@ def test_a_mailbox_is_its_model(
             notice = Exit(f"room-{number}", "removed")
             mailbox.put_exit(notice)
             model.put_exit(notice)
-        else:
+        elif step == "take":
             assert mailbox.take() is model.take()
+        else:
+            at_most = None if step == "many" else 2
+            assert mailbox.take_many(at_most) == model.take_many(at_most)
         assert len(mailbox) == len(model.items)
         assert (mailbox.dropped, mailbox.closed) == (model.dropped, model.closed)
         assert mailbox.pending_bytes == model.size_bytes()
@@ -103,6 +114,30 @@ def test_an_exit_is_never_dropped(overflow: Overflow) -> None:
     there = [item.channel for item in taken if isinstance(item, Exit)]
     assert there == [f"room-{number}" for number in range(100)]
     assert mailbox.dropped == 99
+
+
+@pytest.mark.parametrize("at_most", [None, 2])
+def test_an_interrupt_while_much_is_taken_loses_and_doubles_nothing(at_most: int | None) -> None:
+    items: list[Message | Exit] = [said(0), Exit("room", "removed"), said(1), said(2)]
+    for place in range(1000):
+        mailbox = Mailbox(max_pending=9, overflow="drop_oldest")
+        for item in items:
+            if isinstance(item, Exit):
+                mailbox.put_exit(item)
+            else:
+                mailbox.put(item)
+        taken: list[Message | Exit] = []
+
+        def take(mailbox: Mailbox = mailbox, taken: list[Message | Exit] = taken) -> None:
+            taken += mailbox.take_many(at_most)
+
+        broken = interrupted(place, take)
+        assert taken + list(mailbox._items) == items, place
+        assert mailbox._exits == sum(isinstance(item, Exit) for item in mailbox._items)
+        assert mailbox.pending_bytes == len(mailbox) - mailbox._exits
+        if not broken:
+            break
+    assert place >= 3
 
 
 def test_headers_count_and_an_empty_queue_takes_any_size() -> None:

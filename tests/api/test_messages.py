@@ -379,6 +379,45 @@ async def test_a_loop_that_is_left_early_keeps_the_rest() -> None:
 
 
 @story
+async def test_all_that_waits_is_taken_at_once_and_in_order() -> None:
+    async with Node() as node:
+        client = node.client("c")
+        await client.join("room")
+        with pytest.raises(TimeoutError):
+            await client.get_many(timeout=0.0)
+        waiting = asyncio.create_task(client.get_many(2, timeout=WAIT_S))
+        await until(lambda: len(client._mailbox.bell))
+        for n in range(5):
+            node.publish_nowait("room", n)
+        await node.leave("room", node.members("room")[0])
+        assert [item.data for item in await waiting if isinstance(item, Message)] == [0, 1]
+        *rest, last = await client.get_many()
+        assert [item.data for item in rest if isinstance(item, Message)] == [2, 3, 4]
+        assert last == Exit("room", "removed")
+        assert (client.pending, client.pending_bytes) == (0, 0)
+        await client.close()
+        with pytest.raises(ClosedError):
+            await client.get_many()
+
+
+@story
+async def test_a_subscription_takes_many_and_notes_the_exits_among_them() -> None:
+    async with Node() as node:
+        subscription = await node.subscribe("one", "two", id="s")
+        await node.publish("one", 1)
+        await node.del_channel("one")
+        await node.publish("two", 2)
+        await node.publish("two", 3)
+        assert [item.data for item in await subscription.get_many(3)] == [1, 2]
+        assert subscription.exits == [Exit("one", "removed")]
+        assert [item.data for item in await subscription.get_many()] == [3]
+        await node.del_channel("two")
+        with pytest.raises(ClosedError):
+            await subscription.get_many()
+        assert subscription.client.closed
+
+
+@story
 async def test_the_id_of_a_client_that_its_full_queue_closed_is_free_at_once() -> None:
     """It said `closed`, and a new one was refused as open until the I/O thread had come to it."""
     async with nodes(1) as [node]:

@@ -320,6 +320,12 @@ def test_watch_and_events_are_blocking_iterators() -> None:
 def test_a_subscription_ends_with_its_last_membership() -> None:
     with SyncNode(seeds=["tcp://127.0.0.1:1"]) as node:
         messages = node.subscribe("a", "b", id="ann")
+        node.publish("a", 0)
+        assert [message.data for message in messages.get_many(5, timeout=WAIT_S)] == [0]
+        bob = node.client("bob")
+        bob.join("a")
+        node.publish("a", 0)
+        assert len(bob.get_many()) == len(messages.get_many()) == 1
         node.publish("a", 1)
         node.del_channel("a")
         node.publish("b", 2)

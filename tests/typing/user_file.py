@@ -279,6 +279,7 @@ async def with_asyncio() -> None:  # noqa: PLR0915 - every name once
         await client.update("room", meta={"desk": 5})
         assert_type(await client.leave("room"), bool)
         assert_type(await client.get(timeout=1), Message | Exit)
+        assert_type(await client.get_many(9, timeout=1), list[Message | Exit])
         async for item in client:
             assert_type(item, Message | Exit)
         await client.close()
@@ -290,6 +291,7 @@ async def with_asyncio() -> None:  # noqa: PLR0915 - every name once
             assert_type(messages, Subscription)
             assert_type((messages.client, messages.exits), tuple[Client, list[Exit]])
             assert_type(await messages.get(timeout=1), Message)
+            assert_type(await messages.get_many(), list[Message])
             async for message in messages:
                 assert_type(message, Message)
         await messages.close()
@@ -362,6 +364,7 @@ def with_threads() -> None:  # noqa: PLR0915 - every name once
         client.update("room", meta={"desk": 5})
         assert_type(client.leave("room"), bool)
         assert_type(client.get(timeout=1), Message | Exit)
+        assert_type(client.get_many(9, timeout=1), list[Message | Exit])
         for item in client:
             assert_type(item, Message | Exit)
         client.close()
@@ -370,6 +373,7 @@ def with_threads() -> None:  # noqa: PLR0915 - every name once
             assert_type(messages, SyncSubscription)
             assert_type((messages.client, messages.exits), tuple[SyncClient, list[Exit]])
             assert_type(messages.get(timeout=1), Message)
+            assert_type(messages.get_many(), list[Message])
             for message in messages:
                 assert_type(message, Message)
         messages.close()
