@@ -42,6 +42,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     parser.add_argument("--partition", action="store_true", help="partitions among the faults")
     parser.add_argument(
+        "--work", action="store_true", help="queue groups and requests in each world"
+    )
+    parser.add_argument(
         "--until", type=number(0), metavar="T", help="at least so many invented seconds"
     )
     parser.add_argument("--trace", action="store_true", help="print every step to stderr")
@@ -70,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
                 loss=args.loss,
                 until=args.until,
                 partition=args.partition,
+                work=args.work,
                 trace=args.trace,
             )
             if args.trace:

@@ -108,6 +108,7 @@ class Process:
         self.gaps: dict[NodeId, int] = {}  # publications of others that never came
         self.asked: list[tuple[NodeId, Request]] = []  # requests that a client of mine got
         self.replies: list[tuple[NodeId, Reply]] = []  # that came, to whatever
+        self.worked: list[tuple[str, str, bytes]] = []  # (group, client, payload): it was picked
         self.exits: list[Exited] = []
         self.changes: list[Changed] = []
         self.notes: list[Noted] = []
@@ -361,6 +362,7 @@ class Process:
         client, owner = member
         if owner == self.node:
             self.delivered.append((client, said.channel, said.payload))
+            self.worked.append((group, client, said.payload))
         elif (endpoint := self.engine.link_of(owner)) is not None:
             one = Addressed(0, said.scope, said.channel, client, said.payload, group=group)
             self._send((endpoint,), one, touched)
@@ -372,6 +374,15 @@ class Process:
         self.settled[number] = {}
         self.perform()
         return number
+
+    def ask_own(self, said: Request) -> Outcome:
+        """The same of a client of mine: what comes of it is known at once."""
+        if said.client not in self.engine.set_of(said.scope).clients(self.node, said.channel):
+            return Outcome.REFUSED_NOBODY
+        if said.client in self.full:
+            return Outcome.REFUSED_FULL
+        self.asked.append((self.node, said))
+        return Outcome.DELIVERED
 
     def ask(self, message: Counted, owners: Iterable[NodeId], wait_s: float) -> int:
         """What the driver's confirmed publish does, but for its own clients; the counter."""
@@ -388,6 +399,7 @@ class Process:
         took = [client for client in clients if not (confirmed and client in self.full)]
         if isinstance(publication, Addressed) and publication.group:
             took = took[:1]
+            self.worked += [(publication.group, client, publication.payload) for client in took]
         for client in took:
             self.delivered.append((client, publication.channel, publication.payload))
             if isinstance(publication, Request):

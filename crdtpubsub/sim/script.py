@@ -12,6 +12,7 @@ from crdtpubsub.sim.checks import Violation
 from crdtpubsub.sim.devil import SIDE, Devil
 from crdtpubsub.sim.faults import CutMode, Fault, Weather
 from crdtpubsub.sim.summary import Summary
+from crdtpubsub.sim.work import Work
 from crdtpubsub.sim.world import World
 
 __all__ = ["Summary", "run_world"]
@@ -19,6 +20,7 @@ __all__ = ["Summary", "run_world"]
 _OPS_MIN: Final = 200
 _FAULTS_MIN: Final = 5
 _QUIET_MAX_S: Final = 150.0
+_WORK_IN: Final = 6  # one of so many worlds shares work too
 
 
 def _draw_config(dice: Random) -> Config:
@@ -75,7 +77,7 @@ class _Script(Devil):
 
     # ---------------------------------------------------------------- the story
 
-    def act(self, ops: int, faults: int) -> None:
+    def act(self, ops: int, faults: int, work: Work | None) -> None:
         """Users and the devil take turns."""
         world, dice = self.world, self.dice
         for i in range(len(world.slots)):
@@ -90,6 +92,8 @@ class _Script(Devil):
                 self.fault()
             if self.able():
                 self.operate()
+                if work is not None:
+                    work.operate()
         while self.faults() < _FAULTS_MIN:
             self.fault()
             world.run_for(0.2)
@@ -148,6 +152,7 @@ def run_world(
     loss: float | None = None,
     until: float | None = None,
     partition: bool = False,
+    work: bool = False,
     trace: bool = False,
     world_type: type[World] = World,
 ) -> Summary:
@@ -158,6 +163,7 @@ def run_world(
         loss: the loss of frames, instead of what the seed draws.
         until: go on at least until this invented second.
         partition: make sure that partitions are among the faults.
+        work: make sure that users share work, as they do in every sixth world.
         trace: keep a line for all that happened.
         world_type: a `World` that also watches.
     """
@@ -172,6 +178,7 @@ def run_world(
         f"--nodes {nodes}" if nodes else "",
         f"--loss {loss}" if loss is not None else "",
         "--partition" if partition else "",
+        "--work" if work else "",
         f"--until {until:g}" if until is not None else "",
     ]
     summary.replay = " ".join(["crdtpubsub sim --seed", str(seed), *filter(None, options)])
@@ -181,14 +188,18 @@ def run_world(
         script = _Script(world, dice, summary)
         if partition and Fault.PARTITION not in script.kinds:
             script.kinds.append(Fault.PARTITION)
-        script.act(ops, faults)
+        shared = Work(world, seed) if work or seed % _WORK_IN == 2 else None
+        script.act(ops, faults, shared)
         if until is not None:
             world.run_for(max(0.0, until - world.now))
         if script.able():
             script.exile()
         script.mend()
         summary.converged_after_s = world.run_until_quiet(_QUIET_MAX_S)
-        world.run_for(2.0)
+        if shared is None:
+            world.run_for(2.0)
+        else:
+            shared.last_round()
         world.checks.final()
         summary.converged = True
     except Violation as violation:

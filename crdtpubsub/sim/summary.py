@@ -8,6 +8,8 @@ from typing import Any, Final
 __all__ = ["RARE", "RareWalks", "Summary"]
 
 RARE: Final = (
+    "asked_again",
+    "asked_gone",
     "births_met",
     "dirty_repaired",
     "gap_link",
@@ -16,6 +18,7 @@ RARE: Final = (
     "lagging_repaired",
     "late_frame",
     "live",
+    "picked_again",
     "pull_many_frames",
     "pull_moved",
     "purged",
@@ -26,6 +29,7 @@ RARE: Final = (
     "slept",
     "stubborn",
     "sums",
+    "suspect_passed",
 )
 """The rare paths: the counters of the engine, and of the script, that a batch must move."""
 
