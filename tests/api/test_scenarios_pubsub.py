@@ -189,20 +189,39 @@ async def next_change(watch: Watch) -> Change:
 
 @story
 async def test_n01_and_n02_a_watcher_is_told_once_and_not_of_what_is_the_same() -> None:
-    """Their two ways to subscribe (a function by name, a closure) are one: an iterator."""
-    async with Node() as node:
-        ann = node.client("ann")
-        watch = node.watch("room")
-        async with asyncio.timeout(WAIT_S):
-            assert isinstance(await anext(watch), Snapshot)
-        await ann.join("room", meta=1)
+    """Their two ways to subscribe (a function by name, a closure) are one: an iterator.
+
+    Here and on another node, exactly: what says nothing new is no event, on neither.
+    """
+    async with nodes(2) as (one, two):
+        ann = one.client("ann")
+        watches = [one.watch("room"), two.watch("room"), two.watch()]
+        for watch in watches:
+            async with asyncio.timeout(WAIT_S):
+                assert isinstance(await anext(watch), Snapshot)
+        await ann.join("room", meta=1, wait="all", timeout=WAIT_S)
         await ann.join("room", meta=1)  # again the same: no event
+        await ann.join("room")
+        await ann.update("room", meta=1)
+        await ann.update("room", meta=2)
+        await one.synced(timeout=WAIT_S)
         await ann.leave("room")
-        assert [m.id for m in (await next_change(watch)).joined] == ["ann"]
-        change = await next_change(watch)
-        while change.updated and not change.left:  # at most a repetition, never a second join
-            change = await next_change(watch)
-        assert ([m.id for m in change.left], change.joined) == (["ann"], ())
+        assert not await ann.leave("room")
+        await one.synced(timeout=WAIT_S)
+        await joined(one, "the end", "room")
+        for watch in watches:
+            said: list[tuple[str, str, object]] = []
+            while ("joined", "the end", None) not in said:
+                change = await next_change(watch)
+                for what in ("joined", "left", "updated"):
+                    said += [(what, m.id, m.meta) for m in getattr(change, what)]
+            assert said == [
+                ("joined", "ann", 1),
+                ("updated", "ann", 2),
+                ("left", "ann", 2),
+                ("joined", "the end", None),
+            ]
+        assert two.stats().counters.get("watch_resyncs", 0) == 0
 
 
 @story

@@ -31,6 +31,18 @@ def holds(world: World, i: int, life: str) -> bool:
     return any(peer.node == life for peer in world.slots[i].engine.peers())
 
 
+def transfers(world: World) -> list[tuple[int, int, int]]:
+    """Of each node: memberships that came, however often; requests and deltas that it sent."""
+    return [(p.entries_in, p.sent.get("Pull", 0), p.sent.get("Deltas", 0)) for p in world.slots]
+
+
+def nothing_more_is_sent(world: World) -> None:
+    """A minute of gossip later nobody has asked for anything, and nothing was said twice."""
+    before = transfers(world)
+    world.run_for(60.0)
+    assert transfers(world) == before
+
+
 # -------------------------------------------------------------------- state_test.exs
 
 
@@ -154,9 +166,33 @@ def test_t02_who_was_not_seen_is_met_and_its_members_are_fetched() -> None:
     world.resume(0)
     world.run_until_quiet()
     assert world.members(0, "lobby") == {f"late@{late}"}
+    assert transfers(world)[0] == (1, 1, 0)  # asked once, for the one that it had not
+    nothing_more_is_sent(world)
+    world.join(late, "lobby", "later")  # pushed, and not asked for
+    world.run_until_quiet()
+    assert world.members(0, "lobby") == {f"late@{late}", f"later@{late}"}
+    assert transfers(world)[0] == (2, 1, 0)
+    nothing_more_is_sent(world)
 
 
 def test_t03_a_deaf_node_gets_all_from_whom_it_asks() -> None:
+    """Theirs asks one, who has all. Ours asks for each owner once, and gets each member once."""
+    world = World(3, nodes=3, settle=True)
+    world.partition(0)
+    for node, client in ((1, "a"), (1, "b"), (2, "c")):
+        world.join(node, "lobby", client)
+    world.run_for(3.0)
+    assert world.members(0, "lobby") == set()
+    world.heal()
+    world.run_until_quiet()
+    assert world.members(0, "lobby") == {"a@1", "b@1", "c@2"}
+    entries, pulls, deltas = transfers(world)[0]
+    assert (entries, deltas) == (3, 0)
+    assert 1 <= pulls <= 2
+    nothing_more_is_sent(world)
+
+
+def test_t03_what_waits_for_a_paused_node_is_enough_and_it_asks_nobody() -> None:
     world = World(3, nodes=3, settle=True)
     world.pause(0)
     for node, client in ((1, "a"), (1, "b"), (2, "c")):
@@ -165,6 +201,8 @@ def test_t03_a_deaf_node_gets_all_from_whom_it_asks() -> None:
     world.resume(0)
     world.run_until_quiet()
     assert world.members(0, "lobby") == {"a@1", "b@1", "c@2"}
+    assert transfers(world)[0] == (3, 0, 0)
+    nothing_more_is_sent(world)
 
 
 def test_t04_members_of_an_old_life_are_in_no_view_when_the_node_is_back() -> None:
@@ -308,5 +346,6 @@ def test_t16_a_rolling_update_brings_nothing_old_to_the_new_node() -> None:
     world.crash(1)
     late = world.add_node()
     world.run_until(lambda: world.members(late, "lobby") == {"stays@0"}, within=60.0)
-    world.run_for(30.0)
+    assert transfers(world)[late] == (1, 1, 0)  # once, and nothing of who is gone
+    nothing_more_is_sent(world)  # while the old node is down, and not forgotten yet
     assert world.members(late, "lobby") == {"stays@0"}
