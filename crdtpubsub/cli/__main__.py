@@ -44,7 +44,11 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 done, 1 failed, 2 asked wrongly, 130 interrupted. See `EXITS`."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         return run(args)

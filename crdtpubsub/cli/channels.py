@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from crdtpubsub.cli.joining import add_verb, found, joined
-from crdtpubsub.cli.output import objects, table
+from crdtpubsub.cli.output import objects, table, told
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -35,6 +35,10 @@ async def _run(args: argparse.Namespace) -> int:
     if args.json:
         for channel, members in counts:
             objects({"channel": channel, "members": members})
+    elif not counts:
+        told(
+            f"channels: there is none{f' that begins with {args.prefix!r}' if args.prefix else ''}"
+        )
     else:
         table(("channel", "members"), counts)
     return 0

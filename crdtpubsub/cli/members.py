@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from crdtpubsub import Member, PayloadError
 from crdtpubsub.cli.joining import add_verb, found, joined
-from crdtpubsub.cli.output import objects, table
+from crdtpubsub.cli.output import objects, table, told
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -47,6 +47,9 @@ async def _run(args: argparse.Namespace) -> int:
                     "down": m.down,
                 }
             )
+        return 0
+    if not members:
+        told(f"members: nobody is in {args.channel!r}")
         return 0
     table(
         ("member", "node", "life", "queue", "meta", "reachable"),

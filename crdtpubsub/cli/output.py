@@ -57,7 +57,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under a header, drawn by rich on a terminal if it is there."""
     cells = [[shown(cell) for cell in row] for row in rows]
     if _HAS_RICH and sys.stdout.isatty():
-        drawn = Table(*columns, header_style="bold")
+        drawn = Table(header_style="bold")
+        for column in columns:
+            drawn.add_column(column, overflow="fold")  # an endpoint that was cut cannot be copied
         for row in cells:
             drawn.add_row(*(Text(cell) for cell in row))  # `Text`: nobody's markup is obeyed
         Console().print(drawn)

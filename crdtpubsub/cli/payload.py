@@ -17,7 +17,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         nargs="?",
-        help="what is said; '-' or nothing: read stdin to its end",
+        help="what is said; '-' or nothing: all of stdin, as it is",
     )
     parser.add_argument("--parse", action="store_true", help="DATA is JSON, and travels as data")
     parser.add_argument(
@@ -28,7 +28,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 async def said(args: argparse.Namespace) -> object:
     """What shall be said."""
-    read = await stdin.whole() if args.data in (None, "-") else args.data
+    if args.data in (None, "-"):
+        stdin.invite("type what shall be said; Ctrl-D on a line of its own ends it")
+        read: str | bytes = await stdin.whole()
+    else:
+        read = args.data
     return payload(read, parse=args.parse)
 
 

@@ -64,6 +64,7 @@ async def _run(args: argparse.Namespace) -> int:
 async def _lines(node: Node, args: argparse.Namespace) -> int:
     """In order, over links that keep it; `drain` tells whether all arrived."""
     sent = refused = 0
+    stdin.invite("each line that you type is a message; Ctrl-D ends it")
     with Bar("published") as bar:
         async for line in stdin.lines():
             data = payload(line, parse=args.parse)

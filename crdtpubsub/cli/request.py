@@ -40,7 +40,7 @@ async def _run(args: argparse.Namespace) -> int:
         await found(node, args)
         if not node.count(args.channel):
             raise NoMembersError(f"{args.channel!r} has no member; nothing was sent")
-        left_s = max(LEFT_MIN_S, until - monotonic())
+        left_s = max(LEFT_MIN_S, round(until - monotonic(), 1))
         answer = await node.request(args.channel, data, timeout=left_s, headers=dict(args.header))
         names = {peer.node: peer.name for peer in node.peers()}
     try:

@@ -8,10 +8,18 @@ from collections.abc import AsyncIterator
 from threading import Thread
 from typing import Final
 
-__all__ = ["lines", "whole"]
+from crdtpubsub.cli.output import told
+
+__all__ = ["invite", "lines", "whole"]
 
 STDIN: Final = 0
 READ_BYTES: Final = 65_536
+
+
+def invite(text: str) -> None:
+    """A terminal waits for its user, who should know."""
+    if os.isatty(STDIN):
+        told(text)
 
 
 async def whole() -> bytes:

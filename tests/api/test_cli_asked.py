@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,11 +18,11 @@ from typing import Any, Final
 import pytest
 
 from crdtpubsub import SyncNode
-from crdtpubsub.cli import progress
+from crdtpubsub.cli import output, progress
 from crdtpubsub.cli.__main__ import _parser, main
 from crdtpubsub.cli.progress import Bar
 from crdtpubsub.cli.top import _show
-from tests.api.cli import records, run
+from tests.api.cli import COMMAND, WITHIN_S, records, run, running
 
 net = pytest.mark.net
 (VERBS,) = [a.choices for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
@@ -191,6 +193,55 @@ def test_worlds_that_held_say_nothing_on_stderr(capsys: pytest.CaptureFixture[st
 
 
 # -------------------------------------------------------------------- words
+
+
+def test_without_a_verb_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "crdtpubsub sub room" in said.err
+
+
+@net
+def test_nobody_is_said_in_words_and_to_programs_by_nothing(world: str) -> None:
+    with running(world, "node", "--json") as node:
+        node.record()
+        assert run(world, "members", "romo").stderr == "crdtpubsub: members: nobody is in 'romo'\n"
+        assert run(world, "channels", "r").stderr.endswith("there is none that begins with 'r'\n")
+        assert run(world, "members", "romo", "--json").stderr == ""
+
+
+@net
+def test_who_types_is_told_how_to_end_and_says_what_was_typed(world: str) -> None:
+    """It stood there without a word, and looked as if it hung."""
+    with running(world, "sub", "room", "--count", "1", "--json") as sub:
+        assert " is in room" in sub.word()
+        terminal, keyboard = os.openpty()
+        command = [*COMMAND, "pub", "room"]
+        environment = {**os.environ, "XDG_RUNTIME_DIR": world}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=keyboard, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as pub:  # fmt: skip
+            assert pub.stderr is not None
+            assert "Ctrl-D" in pub.stderr.readline()
+            os.write(terminal, b"hello\n\x04")
+            assert sub.record()["data"] == "hello\n"
+            assert pub.wait(timeout=WITHIN_S) == 0
+        os.close(terminal)
+        os.close(keyboard)
+
+
+def test_a_narrow_terminal_cuts_nothing_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    endpoint = "ipc:///run/user/1000/crdtpubsub/0123456789abcdef/0123456789ab.sock"
+    output.table(("node", "endpoint"), [("one", endpoint)])
+    cells = [line.split("│")[2] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert "".join(cell.strip() for cell in cells) == endpoint
 
 
 @pytest.mark.parametrize(
