@@ -291,6 +291,14 @@ class Core:
         counters["mailbox_bytes"] = sum(m.pending_bytes for m in mailboxes)
         return dict(counters)
 
+    def speak(self) -> bool:
+        """Say what is queued, from this thread if it may; whether to wake the I/O thread for it."""
+        if not self.sleeping:
+            return False
+        if self.sender.ready:
+            self.sender.send_here(monotonic())
+        return self.must_wake()
+
     def must_wake(self) -> bool:
         """Whether the I/O thread sleeps longer than what was just queued allows."""
         if not self.sleeping:

@@ -207,7 +207,7 @@ class Runtime:
                 try:
                     changed = core.engine.handle(event, monotonic())
                     core.perform(core.engine.take())
-                    wake = core.must_wake()
+                    wake = core.speak()
                 except CrdtPubSubError:
                     raise  # before anything was changed
                 except BaseException:
@@ -277,7 +277,7 @@ class Runtime:
                     raise self._refusal()  # noqa: TRY301
                 try:
                     receipt = self._queue(*said, after=after)
-                    wake = core.sleeping and core.must_wake()
+                    wake = core.speak()
                 except ClosedError:
                     raise  # of a scope: before anything was changed
                 except BaseException:
@@ -302,7 +302,7 @@ class Runtime:
                     raise self._refusal()  # noqa: TRY301
                 try:
                     result = act()
-                    wake = core.sleeping and core.must_wake()
+                    wake = core.speak()
                 except (ClosedError, QueueFullError):
                     raise  # before anything was changed
                 except BaseException:

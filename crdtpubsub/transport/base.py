@@ -84,11 +84,11 @@ Happening = FrameIn | Connected | Disconnected | Refused | Writable | HandshakeF
 
 
 class Transport(Protocol):
-    """Bytes in, bytes out. All but `wake` are called from one thread, that of the owner.
+    """Bytes in, bytes out. Called from one thread, the owner's; `wake`, `send_asleep` from any.
 
     Raises:
-        ForkedError: from every method but `wake` and `close`, in a child of `os.fork`.
-        ClosedError: from every method but `wake`, `disconnect` and `close`, after `close`.
+        ForkedError: from every other method but `close`, in a child of `os.fork`.
+        ClosedError: from every other method but `disconnect` and `close`, after `close`.
     """
 
     @property
@@ -146,6 +146,14 @@ class Transport(Protocol):
 
         Raises:
             PayloadTooLargeError: the frame is longer than `FRAME_BYTES_MAX`.
+        """
+        ...
+
+    def send_asleep(self, endpoint: str, frame: bytes) -> bool:
+        """Queue `frame` from any thread while the owner waits in `poll`; it need not wake up.
+
+        False: the owner does not wait, there is no connection, no room, or a `Writable` is owed.
+        Nothing was done and nothing follows: the owner may try. For callers who see to the order.
         """
         ...
 

@@ -13,12 +13,9 @@ both empty the socket's mailbox, so the next news raises the descriptor again.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import selectors
-import socket
-import threading
 from time import monotonic
 from typing import Final, Protocol
 
@@ -64,6 +61,7 @@ from crdtpubsub.transport.options import (
 )
 from crdtpubsub.transport.refusal import RefusalChecks
 from crdtpubsub.transport.security import NullSecurity, Security, ZapHandler
+from crdtpubsub.transport.sleep import Sleep
 
 __all__ = ["ZmqTransport"]
 
@@ -109,12 +107,7 @@ class ZmqTransport:
 
         self._selector = selectors.DefaultSelector()
         self._checks = RefusalChecks(self._selector, self.stats)
-        self._wake_lock = threading.Lock()  # only against a close() in the middle of a wake()
-        self._awake = False
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._wake_in.setblocking(False)
-        self._selector.register(self._wake_out, selectors.EVENT_READ, self._on_wake)
+        self._sleep = Sleep(self._selector)
 
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)  # counts before the first socket only
@@ -272,6 +265,23 @@ class ZmqTransport:
         self.stats["bytes_out"] += len(frame)
         return True
 
+    def send_asleep(self, endpoint: str, frame: bytes) -> bool:
+        """See `Transport`. While the owner sleeps in the selector it touches no socket.
+
+        ZeroMQ lets a socket move to another thread across a full fence, which the gate is.
+        """
+        if len(frame) > FRAME_BYTES_MAX:
+            return False
+        with self._sleep.gate:
+            link = self._links.get(endpoint)
+            if not self._sleep.deep or link is None or not link.connected or link.refused_a_frame:
+                return False
+            if not link.send(frame):
+                return False
+            self.stats["frames_out"] += 1
+            self.stats["bytes_out"] += len(frame)
+        return True
+
     def _watch(self, link: Link) -> None:
         if link.watched:
             return
@@ -308,7 +318,7 @@ class ZmqTransport:
         had_more = self._inbound_has_more
         timeout_s = self._checks.timeout_s(timeout_s)
         timeout_s = self._retries.timeout_s(timeout_s, monotonic())
-        for key, _events in self._selector.select(timeout_s):
+        for key, _events in self._sleep.until(timeout_s):
             handler: _Handler = key.data
             handler(out)
             if handler == self._on_inbound:
@@ -405,21 +415,8 @@ class ZmqTransport:
 
     def wake(self) -> None:
         """See `Transport`."""
-        # Whoever finds the flag up was heard: `poll` lowers it before it returns to its caller.
-        if self._awake or self._closed or os.getpid() != self._pid:
-            return
-        self._awake = True
-        try:
-            with self._wake_lock, contextlib.suppress(OSError):
-                self._wake_in.send(b"!")
-        except BaseException:  # an interrupt: with the flag up and no byte nobody is heard again
-            self._awake = False
-            raise
-
-    def _on_wake(self, _out: list[Happening], /) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_out.recv(64)
-        self._awake = False
+        if not self._closed and os.getpid() == self._pid:
+            self._sleep.wake()
 
     def close(self, linger_s: float = 0.0) -> None:
         """See `Transport`."""
@@ -438,9 +435,7 @@ class ZmqTransport:
         for lock in self._locks:
             lock.release(bound=True)
         self._selector.close()
-        with self._wake_lock:
-            self._wake_in.close()
-            self._wake_out.close()
+        self._sleep.close()
 
     def _check_usable(self) -> None:
         if os.getpid() != self._pid:

@@ -120,7 +120,7 @@ class Afar:
         until(lambda: not left_open(self.core))
         transport = self.core.transport
         assert isinstance(transport, ZmqTransport)
-        until(lambda: not transport._awake)  # the I/O thread hears who wakes it
+        until(lambda: not transport._sleep._awake)  # the I/O thread hears who wakes it
         for client in who:
             got = [self.data(client) for _ in range(client.pending)]
             assert got.count("next") == 1, (place, got)
