@@ -98,7 +98,11 @@ class Client:
         timeout: float | None = None,
     ) -> None:
         """Become a member of `channel`: arguments, errors and cancelling, see `Node.join`."""
-        await self._home.join(channel, self, meta=meta, queue=queue, wait=wait, timeout=timeout)
+        home = self._home
+        if meta is queue is wait is timeout is None:  # nearly always
+            home._enter(channel, self)  # noqa: SLF001
+            return
+        await home.join(channel, self, meta=meta, queue=queue, wait=wait, timeout=timeout)
 
     async def leave(self, channel: str) -> bool:
         """Stop being a member of `channel`, without an `Exit`; whether it was one."""

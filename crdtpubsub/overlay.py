@@ -99,6 +99,9 @@ class Overlay(Requester):
 
         If cancelled, it may be a member, or become one.
         """
+        if meta is queue is wait is timeout is None and isinstance(client, Client):
+            self._enter(channel, client)  # nearly always
+            return
         if not isinstance(client, Member):
             self._own(client)
         packed = None if meta is None else self._packed_meta(meta)
@@ -106,11 +109,12 @@ class Overlay(Requester):
             raise ConfigError(f"wait={wait!r}: say 'all', or how many peers shall know")
         group = "" if queue is None else check_group(queue)
         check_timeout(timeout)
-        event = ev.Join(self._scope, check_channel(channel), client.id, group, packed)
+        check_channel(channel)
         runtime, owner = self._runtime, self._runtime.id
         if isinstance(client, Client):
-            runtime.write(event, client._mailbox)  # noqa: SLF001
+            runtime.joiner.join(channel, client.id, client._mailbox, group, packed)  # noqa: SLF001
         elif client.node == owner:
+            event = ev.Join(self._scope, channel, client.id, group, packed)
             runtime.asker.requests.join_mine(event)
         else:
             owner = client.node
@@ -132,12 +136,11 @@ class Overlay(Requester):
         """
         if isinstance(member, Client):
             self._own(member)
-            owner, by_client = self._runtime.id, True
-        elif isinstance(member, Member):
-            owner, by_client = member.node, False
-        else:
+            check_channel(channel)
+            return self._runtime.joiner.leave(channel, member.id, member._mailbox)  # noqa: SLF001
+        if not isinstance(member, Member):
             raise ConfigError(f"{member!r:.80} is no member; use a Client, or one of members()")
-        event = ev.Leave(self._scope, check_channel(channel), owner, member.id, by_client)
+        event = ev.Leave(self._scope, check_channel(channel), member.node, member.id, False)
         return bool(self._runtime.write(event))
 
     def members(self, channel: str, *, include_down: bool = False) -> tuple[Member, ...]:
@@ -258,6 +261,13 @@ class Overlay(Requester):
         event = ev.Update(self._scope, check_channel(channel), client.id, packed)
         if not self._runtime.write(event):
             raise ConfigError(f"{client.id!r} is no member of {channel!r}; join it first")
+
+    def _enter(self, channel: str, client: Client) -> None:
+        """Join, and nothing else: no coroutine, since nothing is waited for."""
+        mailbox = client._mailbox  # noqa: SLF001  (handles of one family)
+        if client._home is not self or mailbox.closed:  # noqa: SLF001
+            self._own(client)
+        self._runtime.joiner.join(check_channel(channel), client.id, mailbox)
 
     def _own(self, client: Client) -> None:
         if not isinstance(client, Client):

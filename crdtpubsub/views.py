@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
@@ -241,7 +241,7 @@ class Views:
             clients,
         )
 
-    def _forget(self, channels: set[str] | None) -> None:
+    def _forget(self, channels: Iterable[str] | None) -> None:
         if channels is None:
             self._members.clear()
             return

@@ -7,12 +7,12 @@ has *seen*, as runs, and the entries that are *live*; seen and not live means re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Mapping
 
 from crdtpubsub.crdt.admission import BIRTHS_END, JUMP_MAX, RUNS_MAX, admissible
 from crdtpubsub.crdt.births import Births
 from crdtpubsub.crdt.delta import PLAIN, Change, Delta, Extra
+from crdtpubsub.crdt.holding import Holding
 from crdtpubsub.crdt.intervals import (
     EMPTY,
     Runs,
@@ -24,7 +24,7 @@ from crdtpubsub.crdt.intervals import (
     top,
     union,
 )
-from crdtpubsub.crdt.owner import NO_CLIENTS, NO_GROUPS, Clients, Owner, Roll
+from crdtpubsub.crdt.owner import NO_CLIENTS, Clients, Owner
 from crdtpubsub.names import DECLARATION, NodeId
 
 __all__ = ["RUNS_MAX", "Claimed", "MemberSet", "Owner"]
@@ -38,7 +38,7 @@ class Claimed(Exception):
         self.beyond = beyond
 
 
-class MemberSet:
+class MemberSet(Holding):
     """Mergeable in any order; of a concurrent join and removal, the join wins.
 
     Laws, for all states a, b, c reached by histories (tests/crdt/test_memberset_laws.py):
@@ -56,34 +56,7 @@ class MemberSet:
     Almeida, Shoker, Baquero, arXiv:1603.01529 (delta-state CRDTs and causal deltas).
     """
 
-    def __init__(self, me: NodeId, *, first_birth: int = 1) -> None:
-        """An empty set of node `me`, whose next join gets a birth of at least `first_birth`."""
-        self.me = me
-        self._owners: dict[NodeId, Owner] = {}
-        # channel -> owner -> that owner's own `channels[channel]`, the same object.
-        self._by_channel: dict[str, dict[NodeId, Clients]] = {}
-        self._next = first_birth
-        # What a closed scope of the same life had minted is over.
-        self.hold(me).seen = (1, first_birth) if first_birth > 1 else EMPTY
-
-    # ---------------------------------------------------------------- what it holds
-
-    @property
-    def next_birth(self) -> int:
-        """The birth my next join will get."""
-        return self._next
-
-    def owners(self) -> Iterable[NodeId]:
-        """Every life held, mine included, in the order of admission."""
-        return self._owners.keys()
-
-    def holds(self, owner: NodeId) -> bool:
-        """Whether `owner` was admitted and not purged."""
-        return owner in self._owners
-
-    def hold(self, owner: NodeId) -> Owner:
-        """Admit a life: only what is held is ever stored. Idempotent."""
-        return self._owners.get(owner) or self._owners.setdefault(owner, Owner(owner))
+    # ---------------------------------------------------------------- lives
 
     def detach(self, owner: NodeId) -> Owner | None:
         """Forget a life at once, as if never met; `sweep` what is returned, in slices.
@@ -106,75 +79,6 @@ class MemberSet:
                     del self._by_channel[channel]
         return not gone.channels
 
-    def seen(self, owner: NodeId) -> Runs:
-        """The births of `owner` seen here; empty if it is not held."""
-        held = self._owners.get(owner)
-        return EMPTY if held is None else held.seen
-
-    def size(self, owner: NodeId) -> int:
-        """How many entries of `owner` are live here, declarations included."""
-        return self.tally(owner)[1]
-
-    def sum(self, owner: NodeId) -> int:
-        """The order-free 64-bit sum over the live `(birth, version)` of `owner`."""
-        return self.tally(owner)[2]
-
-    def tallies(self) -> Iterator[tuple[NodeId, Runs, int]]:
-        """`(owner, seen, sum)` of every life held: who changed says another one."""
-        for owner, held in self._owners.items():
-            yield owner, held.seen, held.births.sum
-
-    def tally(self, owner: NodeId) -> tuple[Runs, int, int]:
-        """`(seen, size, sum)` of one owner."""
-        held = self._owners.get(owner)
-        return (EMPTY, 0, 0) if held is None else (held.seen, len(held.births), held.births.sum)
-
-    def sum_within(self, owner: NodeId, runs: Runs) -> int:
-        """The same over the live births inside `runs`."""
-        held = self._owners.get(owner)
-        return 0 if held is None else held.births.sum_within(runs, held.extras)
-
-    def channel_names(self) -> Iterable[str]:
-        """Every channel that somebody held is in or has declared."""
-        return self._by_channel.keys()
-
-    def by_owner(self, channel: str) -> dict[NodeId, Mapping[str, int]]:
-        """Owner -> client id -> birth in `channel`. Declarations are the client id `''`.
-
-        The inner mappings are live views: read them under the lock.
-        """
-        return {
-            owner: clients
-            for owner, clients in self._by_channel.get(channel, _NOBODY).items()
-            # By identity: what a detached owner left behind is not shown when it returns.
-            if (held := self._owners.get(owner)) and held.channels.get(channel) is clients
-        }
-
-    def clients(self, owner: NodeId, channel: str) -> Mapping[str, int]:
-        """Client id -> birth of one owner in one channel. A live view."""
-        held = self._owners.get(owner)
-        return NO_CLIENTS if held is None else held.channels.get(channel, NO_CLIENTS)
-
-    def grouped(self, owner: NodeId, channel: str) -> Mapping[str, str]:
-        """Client id -> queue group, of the clients in one. A live view."""
-        held = self._owners.get(owner)
-        return NO_GROUPS if held is None else held.grouped.get(channel, NO_GROUPS)
-
-    def channels_of(self, owner: NodeId) -> Iterable[str]:
-        """The channels `owner` is in or has declared. A live view."""
-        held = self._owners.get(owner)
-        return () if held is None else held.channels.keys()
-
-    def extra(self, owner: NodeId, birth: int) -> Extra:
-        """Version, group and metadata of a live birth."""
-        held = self._owners.get(owner)
-        return PLAIN if held is None else held.extras.get(birth, PLAIN)
-
-    def roll(self, owner: NodeId, channel: str | None = None, prefix: str = "") -> Roll:
-        """Every membership of `owner`, or of one channel or a prefix; declarations left out."""
-        held = self._owners.get(owner)
-        return Roll({}, {}) if held is None else held.roll(channel, prefix)
-
     # ---------------------------------------------------------------- writing
 
     def join(
@@ -186,21 +90,50 @@ class MemberSet:
         a concurrent removal. `meta` None leaves the metadata as they are; if then nothing
         would differ, nothing is done.
         """
-        held = self._owners[self.me]
-        birth = held.channels.get(channel, NO_CLIENTS).get(client)
-        if birth is not None:
-            return self._update(held, channel, client, birth, group, meta)
-        birth = self._next
-        extra: Extra = (0, group, meta or b"")
+        birth = self.add(channel, client, group=group, meta=meta or b"")
+        if not birth:
+            birth = self._mine.channels[channel][client]
+            return self._update(self._mine, channel, client, birth, group, meta)
         change = Change(self.me, touched=True)
+        if client != DECLARATION:
+            change.joined.append((channel, client, birth, (0, group, meta or b"")))
+        return change, (birth, birth + 1)
+
+    def add(self, channel: str, client: str, *, group: str = "", meta: bytes = b"") -> int:
+        """The same for one that is no member there: its birth. Of a member 0, and nothing is done.
+
+        Nothing is made that is not kept: who calls knows what has changed.
+        """
+        held = self._mine
+        clients = held.channels.get(channel)
+        if clients is not None and client in clients:
+            return 0
+        birth = self._next
         try:
             self._next = birth + 1
-            held.seen = union(held.seen, (birth, birth + 1))
-            self._insert(held, channel, client, birth, extra, change)
+            held.seen = (1, birth + 1)  # my own births have no gap
+            if clients is None:
+                clients = self._begin(held, channel)
+            if group or meta:
+                held.put_extra(channel, client, birth, (0, group, meta))
+            clients[client] = birth
+            held.births.put(birth, (channel, client), 0)
         except BaseException:
             self._rebuild(held)
             raise
-        return change, (birth, birth + 1)
+        return birth
+
+    def end(self, channel: str, client: str) -> int:
+        """My client is no member any more: the birth that ended, or 0 if it was none."""
+        held = self._mine
+        birth = held.channels.get(channel, NO_CLIENTS).get(client, 0)
+        if birth:
+            try:
+                self._take_out(held, channel, client, birth)
+            except BaseException:
+                self._rebuild(held)
+                raise
+        return birth
 
     def _update(
         self, held: Owner, channel: str, client: str, birth: int, group: str, meta: bytes | None
@@ -343,32 +276,19 @@ class MemberSet:
         unlisted = difference(runs, from_births(listed))
         return self.merge(Delta(owner, unlisted, {})), from_births(tell), from_births(pull)
 
-    # ---------------------------------------------------------------- telling others
-
-    def delta(self, owner: NodeId, runs: Runs) -> Delta:
-        """What is known here about those of `runs` that were seen."""
-        held = self._owners.get(owner)
-        return Delta(owner, EMPTY, {}) if held is None else held.delta(runs)
-
-    def live(self, owner: NodeId, runs: Runs) -> tuple[Runs, dict[int, int]]:
-        """The same without bodies: the runs seen, and birth -> version of what is live in them."""
-        held = self._owners.get(owner)
-        return (EMPTY, {}) if held is None else held.live(runs)
-
-    def prefix(self, owner: NodeId, runs: Runs, live_max: int) -> Runs:
-        """As much of `runs`, from the lowest on, as holds at most `live_max` live births here."""
-        held = self._owners.get(owner)
-        return runs if held is None else held.prefix(runs, live_max)
-
     # ---------------------------------------------------------------- the only hands on entries
+
+    def _begin(self, held: Owner, channel: str) -> Clients:
+        clients = held.channels[channel] = {}
+        self._by_channel.setdefault(channel, {})[held.node] = clients
+        return clients
 
     def _insert(
         self, held: Owner, channel: str, client: str, birth: int, extra: Extra, change: Change
     ) -> None:
         clients = held.channels.get(channel)
         if clients is None:
-            clients = held.channels[channel] = {}
-            self._by_channel.setdefault(channel, {})[held.node] = clients
+            clients = self._begin(held, channel)
         change.touched = True
         # The extra first: an entry caught between the two without it would stay wrong for ever
         # (version 0 either way: no sum differs). An extra without its entry is swept up.
@@ -389,13 +309,18 @@ class MemberSet:
             change.updated.append((channel, client, birth, extra))
 
     def _drop(self, held: Owner, birth: int, change: Change) -> None:
-        """Every removal there is. It goes by the *birth*: the key may have a newer one."""
         key = held.births.get(birth)
         assert key is not None, "only what is live is dropped"
         channel, client = key
+        change.touched = True
+        extra = self._take_out(held, channel, client, birth)
+        if client != DECLARATION:
+            change.removed.append((channel, client, birth, extra))
+
+    def _take_out(self, held: Owner, channel: str, client: str, birth: int) -> Extra:
+        """Every removal there is. It goes by the *birth*: the key may have a newer one."""
         clients = held.channels[channel]
         extra = held.extras.get(birth, PLAIN)
-        change.touched = True
         if clients.get(client) == birth:
             del clients[client]
             if not clients:
@@ -406,10 +331,10 @@ class MemberSet:
                     if not by_owner:
                         del self._by_channel[channel]
         # The extra last: an entry that outlived it would have fallen back to version 0.
-        held.drop_extra(channel, client, birth)
+        if extra is not PLAIN:
+            held.drop_extra(channel, client, birth)
         held.births.remove(birth, extra[0])
-        if client != DECLARATION:
-            change.removed.append((channel, client, birth, extra))
+        return extra
 
     def _rebuild(self, held: Owner) -> None:
         """Make the derived fields anew from `channels`, `extras` and `seen`.
@@ -445,6 +370,3 @@ class MemberSet:
                 assert self._by_channel[channel][node] is clients, "index out of step"
             assert len(held.seen) <= 2 * RUNS_MAX, "too many runs"
         assert count(self._owners[self.me].seen) == self._next - 1, "own births have a gap"
-
-
-_NOBODY: Final[Mapping[NodeId, Clients]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from crdtpubsub.crdt.delta import Change
 from crdtpubsub.crdt.memberset import MemberSet
@@ -99,15 +99,15 @@ class Router:
         self._everybody[channel] = route, everybody
         return everybody
 
-    def touched(self, channels: Iterable[str]) -> None:
-        """The members of these channels are others now."""
-        for channel in channels:
-            self._routes.pop(channel, None)
+    def forget(self, channel: str) -> None:
+        """Its members are others now."""
+        self._routes.pop(channel, None)
 
     def changed(self, change: Change) -> None:
         """Of members that came or went routes go by; of updated ones, if a queue group did."""
-        self.touched([row[0] for row in change.joined])
-        self.touched([row[0] for row in change.removed])
+        for rows in (change.joined, change.removed):
+            for row in rows:
+                self._routes.pop(row[0], None)
         for channel, _, _, extra in change.updated:
             route = self._routes.get(channel)
             if route is not None and (extra[1] or route.groups):

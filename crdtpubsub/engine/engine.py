@@ -11,19 +11,17 @@ from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from crdtpubsub.config import Config
-from crdtpubsub.crdt.memberset import MemberSet
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.answering import Answering
 from crdtpubsub.engine.asking import Asking
-from crdtpubsub.engine.delivery import Route
 from crdtpubsub.engine.dice import Dice
 from crdtpubsub.engine.effects import Effect, Gap, Replied
 from crdtpubsub.engine.introduction import Introduction
 from crdtpubsub.engine.inviting import Inviting
 from crdtpubsub.engine.knowing import Knowing
 from crdtpubsub.engine.liveness import Liveness
-from crdtpubsub.engine.peers import Peer
 from crdtpubsub.engine.picking import Picking
+from crdtpubsub.engine.reading import MemberKey, Reading
 from crdtpubsub.engine.relay import FullMesh, Relay
 from crdtpubsub.engine.replication import Replication
 from crdtpubsub.engine.scopes import take_run
@@ -34,13 +32,10 @@ from crdtpubsub.wire.messages import ANYBODY, Fact, Frame, Goodbye, Message
 
 __all__ = ["Engine", "MemberKey"]
 
-MemberKey = tuple[NodeId, str, int]
-"""`(owner, client id, birth)` of one member of a channel known from context."""
-
 IDLE_TICK_S = 0.5
 
 
-class Engine:
+class Engine(Reading):
     """One life's part in the cluster. Not thread-safe: the driver holds one lock around it."""
 
     def __init__(
@@ -146,6 +141,25 @@ class Engine:
                 assert_never(event)
         return 0
 
+    def add(
+        self, scope: str, channel: str, client: str, group: str, meta: bytes, now: float
+    ) -> int:
+        """As `handle(Join)` of one that is no member; `Changed` is left to who calls.
+
+        See `Writing.add` for what is returned.
+        """
+        if self._gone:
+            return 0
+        self._wake_up(now)
+        return self._replication.add(scope, channel, client, group, meta, now)
+
+    def end(self, scope: str, channel: str, client: str, now: float) -> int:
+        """As `handle(Leave)` of a client of mine that asks for it itself; else as `add`."""
+        if self._gone:
+            return 0
+        self._wake_up(now)
+        return self._replication.end(scope, channel, client, now)
+
     def next_deadline(self) -> float:
         """When to hand in `Tick`, on the clock of `now`."""
         if self._gone:
@@ -217,62 +231,7 @@ class Engine:
         self._replication.recover()
         self.picking.recover(self._now)
 
-    # ---------------------------------------------------------------- reading
-
-    @property
-    def fact(self) -> Fact:
-        """What this life says of itself."""
-        return self._cluster.me
-
-    def set_of(self, scope: str) -> MemberSet:
-        """The set itself. KeyError if the scope is not open."""
-        return self._replication.scopes[scope].members
-
-    def scopes(self) -> tuple[str, ...]:
-        """The open scopes, sorted."""
-        return self._cluster.me.scopes
-
-    def link_of(self, life: NodeId) -> str | None:
-        """The endpoint of my working link to that life, if there is one."""
-        return self._cluster.link_of(life)
-
-    def listed(self, life: NodeId) -> bool:
-        """Whether the members of that life are shown."""
-        return self._cluster.listed(life)
-
-    def peers(self) -> tuple[Peer, ...]:
-        """Every other life held, sorted by id. Live objects: copy what you keep."""
-        return tuple(peer for _, peer in sorted(self._cluster.peers.items()))
-
-    def members(
-        self, scope: str, channel: str, *, include_down: bool = False
-    ) -> tuple[MemberKey, ...]:
-        """The members of a channel, sorted."""
-        if (state := self._replication.scopes.get(scope)) is None:
-            return ()
-        found = [
-            (owner, client, birth)
-            for owner, clients in state.members.by_owner(channel).items()
-            if include_down or self._cluster.listed(owner)
-            for client, birth in clients.items()
-            if client != DECLARATION
-        ]
-        return tuple(sorted(found))
-
-    def channels(self, scope: str) -> tuple[str, ...]:
-        """Every channel that has a listed member or was declared by a listed life, sorted."""
-        if (state := self._replication.scopes.get(scope)) is None:
-            return ()
-        names, by_owner = state.members.channel_names(), state.members.by_owner
-        return tuple(sorted(c for c in names if any(map(self._cluster.listed, by_owner(c)))))
-
-    def route(self, scope: str, channel: str) -> Route:
-        """Where a publication to `channel` goes."""
-        return self._replication.scopes[scope].router.route(channel)
-
-    def routes(self, scope: str) -> Mapping[str, Route]:
-        """Those that hold. Live: whoever keeps one looks whether it is still there."""
-        return self._replication.scopes[scope].router.routes
+    # ---------------------------------------------------------------- knowing
 
     def unequal(self, scope: str, since_stamp: int) -> tuple[NodeId, ...]:
         """Live linked peers that have shown no equal rows since `AskRows` gave `since_stamp`."""

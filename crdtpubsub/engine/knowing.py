@@ -65,6 +65,7 @@ class Knowing:
     def token(self, scope: str) -> Token | None:
         """My writes that somebody may not have; None if they are more than a token can say."""
         state = self._replication.scopes[scope]
+        state.settle()
         if state.ledger.full:
             return None
         members = state.members

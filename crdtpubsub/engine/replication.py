@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from crdtpubsub.config import Config
-from crdtpubsub.crdt.delta import Change
 from crdtpubsub.crdt.memberset import Claimed, MemberSet, Owner
-from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.allowance import cost
 from crdtpubsub.engine.cluster import Cluster
 from crdtpubsub.engine.dice import Dice
@@ -16,6 +14,7 @@ from crdtpubsub.engine.gaps import Gaps
 from crdtpubsub.engine.peers import Peer
 from crdtpubsub.engine.relay import Relay
 from crdtpubsub.engine.scopes import OpenScopes, ScopeState
+from crdtpubsub.engine.writing import Writing
 from crdtpubsub.names import DEFAULT_SCOPE, NodeId
 from crdtpubsub.wire import messages as msg
 from crdtpubsub.wire.messages import Fact, Message
@@ -25,7 +24,7 @@ __all__ = ["Replication"]
 _NEVER: Final = float("inf")
 
 
-class Replication:
+class Replication(Writing):
     """Every open scope of this life, and who must hear of what in it."""
 
     def __init__(
@@ -83,86 +82,6 @@ class Replication:
             if state.gossip.pending and state.flush_at < due:
                 due = state.flush_at
         return due
-
-    # ---------------------------------------------------------------- local writes
-
-    def join(self, event: ev.Join, now: float) -> int:
-        """My client becomes a member, or its membership changes."""
-        state = self.scopes[event.scope]
-        change, births = state.members.join(
-            event.channel, event.client, group=event.group, meta=event.meta
-        )
-        state.wrote(self.me, births)
-        self._written(state, change, births, now)
-        return len(change.joined)
-
-    def update(self, event: ev.Update, now: float) -> int:
-        """My member gets other metadata; 0 if it is none, and then nothing is done."""
-        if event.client not in self.scopes[event.scope].members.clients(self.me, event.channel):
-            return 0
-        self.join(ev.Join(event.scope, event.channel, event.client, meta=event.meta), now)
-        return 1
-
-    def leave(self, event: ev.Leave, now: float) -> int:
-        """One membership ends, whoever owns it."""
-        state = self.scopes[event.scope]
-        birth = state.members.clients(event.owner, event.channel).get(event.client)
-        if birth is None:
-            return 0
-        change, births = state.members.remove(event.owner, (birth, birth + 1))
-        state.wrote(event.owner, births, removed=True)
-        self._written(state, change, births, now, by_client=event.by_client)
-        return len(change.removed)
-
-    def delete_channel(self, event: ev.DeleteChannel, now: float) -> int:
-        """Every observed membership and declaration of the channel ends."""
-        state = self.scopes[event.scope]
-        ended = 0
-        for owner, births in state.observed(event.channel):
-            change, removed = state.members.remove(owner, births)
-            state.wrote(owner, removed, removed=True)
-            self._written(state, change, removed, now)
-            ended += len(change.removed)
-        return ended
-
-    def _written(
-        self,
-        state: ScopeState,
-        change: Change,
-        births: tuple[int, ...],
-        now: float,
-        *,
-        by_client: bool = False,
-    ) -> None:
-        self._apply(state, change, by_client=by_client)
-        state.gossip.push(change.owner, births)
-        if now >= state.flush_at:
-            self.flush(state, now)
-
-    def _apply(self, state: ScopeState, change: Change, *, by_client: bool = False) -> None:
-        """After every write and every merge: who must be told, whatever way the news came."""
-        if not change.touched:
-            return
-        owner = change.owner
-        state.router.changed(change)
-        if owner == self.me and not by_client:
-            for channel, client, _, _ in change.removed:
-                self.cluster.out.append(Exited(state.scope, channel, client, Cause.OP))
-        if self.cluster.listed(owner):
-            if change:
-                self.cluster.out.append(
-                    Changed(
-                        state.scope,
-                        owner,
-                        tuple(change.joined),
-                        tuple(change.removed),
-                        tuple(change.updated),
-                        Cause.OP,
-                    )
-                )
-        elif change.removed:
-            # Nobody hears of it from its owner: see to it that all agree before it returns.
-            state.gossip.dirty(owner, self.view(state))
 
     # ---------------------------------------------------------------- scopes
 
@@ -230,6 +149,7 @@ class Replication:
         """Push what is pending: the first at once, then at most every push interval."""
         if not state.gossip.pending:
             return
+        state.settle()
         state.flush_at = now + self.config.push_interval_s
         view = [x for x in self.view(state) if not self.cluster.peers[x].lagging]
         targets = self._relay.targets(self.me, view)

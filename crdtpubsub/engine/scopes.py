@@ -47,6 +47,10 @@ class ScopeState:
         turns = Turns(dice, partial(_grade_of, cluster))
         self.router = Router(members, cluster.listed, cluster.link_of, turns)
         self.ledger = Ledger()
+        # Births of mine that neither the ledger nor the next push knows yet, see `settle`: the
+        # first of those minted, or 0, and those that my clients ended themselves.
+        self.fresh = 0
+        self.ended: list[int] = []
         self.flush_at = float("-inf")
         self._cluster = cluster
         self._skipped_at = float("-inf")  # when births that others claim were last passed over
@@ -58,8 +62,27 @@ class ScopeState:
             version = 0 if removed else self.members.live(owner, births)[1].get(births[0], 0)
             self.ledger.wrote(owner, births, removed=removed, version=version)
 
+    def settle(self) -> None:
+        """Joins and leaves in a row are noted as one. Twice does no harm.
+
+        The first of them is told to `gossip` when it is made: something is pending.
+        """
+        me = self.members.me
+        if self.fresh:
+            runs: Runs = (self.fresh, self.members.next_birth)
+            if runs[0] < runs[1]:
+                self.gossip.push(me, runs)
+                self.ledger.wrote(me, runs, removed=False, version=0)
+            self.fresh = 0
+        if self.ended:
+            runs = from_births(self.ended)
+            self.gossip.push(me, runs)
+            self.ledger.wrote(me, runs, removed=True, version=0)
+            self.ended = []
+
     def agreed(self, peer: NodeId, peers: Iterable[Peer], covered: Sequence[NodeId]) -> None:
         """That peer has all that I wrote of the lives covered."""
+        self.settle()
         if self.ledger:
             held = [p.node for p in peers if self.scope in p.fact.scopes]
             lives = [*covered, *[x for x in self.ledger.owners() if not self.members.holds(x)]]

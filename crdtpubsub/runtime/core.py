@@ -72,7 +72,7 @@ class Core:
         self.lost_in_drain: dict[NodeId, int] | None = None  # from the begin of a drain on
         self.sleeping = False  # the I/O thread polls, and would like to be woken
         self.sleep_until = 0.0
-        self.listeners: list[Callable[[set[str] | None], None]] = []
+        self.listeners: list[Callable[[Iterable[str] | None], None]] = []
         self.bell = Bell()
         self.pulse = False
         self.to_wake: set[Bell] = set()

@@ -232,7 +232,8 @@ class Requests:
         mailbox = self._core.mailboxes.get(join.client)
         if mailbox is None or mailbox.scope != join.scope:
             raise ClosedError(f"no client {join.client!r} is open here; nothing was changed")
-        self._runtime.write(join, mailbox)
+        join_it = self._runtime.joiner.join
+        join_it(join.channel, join.client, mailbox, join.group, join.meta)
 
     def forget(self, asked: Asked) -> None:
         """Nobody waits for it any more: a reply that comes now is late. Not under the lock."""

@@ -25,6 +25,7 @@ from crdtpubsub.runtime.asking import Asker
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.core import Core
 from crdtpubsub.runtime.handover import HandOverLock
+from crdtpubsub.runtime.joining import Joiner
 from crdtpubsub.runtime.living import began, made
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox, Message
@@ -65,6 +66,7 @@ class Runtime:
         self.bell = Bell()  # rung after a change of any kind, by whichever thread makes it
         self.board = NoticeBoard()
         self.asker = Asker(self)
+        self.joiner = Joiner(self)
         self.core: Core  # from `start` on
         self._place = Place(bind, advertise, seeds, cluster, config)
         self._tag = cluster_tag(cluster)
@@ -72,8 +74,8 @@ class Runtime:
         self._thread: threading.Thread | None = None
         self._failed: BaseException | None = None
         self._ended = False
-        self._listeners: list[Callable[[set[str] | None], None]] = []
-        self._closing = self._draining = self._forked = False
+        self._listeners: list[Callable[[Iterable[str] | None], None]] = []
+        self._closing = self.draining = self._forked = False
         self.streams = Streams()
         self._published = 0
         made(self)
@@ -129,7 +131,7 @@ class Runtime:
         """Refuse what is new from now on; memberships to end, as (scope, channel, client)."""
         self.check()
         with self.core.lock:
-            self._draining = self.streams.stopped = True
+            self.draining = self.streams.stopped = True
             if self.core.lost_in_drain is None:
                 self.core.lost_in_drain = {}
             engine = self.core.engine
@@ -189,21 +191,13 @@ class Runtime:
 
     # ---------------------------------------------------------------- callers
 
-    def write(
-        self, event: ev.Event, mailbox: Mailbox | None = None, end: Mailbox | None = None
-    ) -> int:
+    def write(self, event: ev.Event) -> int:
         """Do a local write, visible when this returns; how many memberships it changed."""
         self.check()
         core = self.core
         try:
             with core.lock:
-                if end is not None and end is not core.mailboxes.get(getattr(event, "client", "")):
-                    return 0  # closed by another thread, too, and its id is another client's now
-                if mailbox is not None and mailbox.closed:
-                    raise ClosedError("the client was closed; nothing was changed")  # noqa: TRY301
-                if self._draining and mailbox is not None:
-                    raise self._refusal()  # noqa: TRY301
-                due = () if mailbox is not None else core.exits_due(event)
+                due = core.exits_due(event)
                 try:
                     changed = core.engine.handle(event, monotonic())
                     core.perform(core.engine.take())
@@ -221,7 +215,8 @@ class Runtime:
             raise
         return changed
 
-    def _refusal(self) -> ClosedError:
+    def refusal(self) -> ClosedError:
+        """What to raise at whoever asks for something new."""
         state = "closed" if self._closing else "draining"
         return ClosedError(f"node {self.name} is {state} and takes nothing new; nothing was done")
 
@@ -230,8 +225,8 @@ class Runtime:
         try:
             with self.core.lock:
                 self.check()  # a node that closed meanwhile would never close this one
-                if self._draining:
-                    raise self._refusal()  # noqa: TRY301
+                if self.draining:
+                    raise self.refusal()  # noqa: TRY301
                 self.core.bury_now(client_id)
                 if client_id in self.core.mailboxes:
                     raise ConfigError(  # noqa: TRY301
@@ -251,7 +246,7 @@ class Runtime:
             return
         with contextlib.suppress(ClosedError):  # the node is closing: all memberships end
             for name in channels_of(client_id):
-                self.write(ev.Leave(mailbox.scope, name, self.id, client_id, True), end=mailbox)
+                self.joiner.leave(name, client_id, mailbox)
         with self.core.lock:
             if self.core.mailboxes.get(client_id) is mailbox:
                 del self.core.mailboxes[client_id]
@@ -273,8 +268,8 @@ class Runtime:
         said = (scope, channel, payload, headers, exclude, full)
         try:
             with core.lock:
-                if self._draining:
-                    raise self._refusal()  # noqa: TRY301
+                if self.draining:
+                    raise self.refusal()  # noqa: TRY301
                 try:
                     receipt = self._queue(*said, after=after)
                     wake = core.speak()
@@ -298,8 +293,8 @@ class Runtime:
         core = self.core
         try:
             with core.lock:
-                if self._draining and (self._closing or not draining):
-                    raise self._refusal()  # noqa: TRY301
+                if self.draining and (self._closing or not draining):
+                    raise self.refusal()  # noqa: TRY301
                 try:
                     result = act()
                     wake = core.speak()
@@ -363,7 +358,7 @@ class Runtime:
         for owner, outcome in refused.items():
             self.core.tallies.add(REFUSED[outcome], owner)
 
-    def on_change(self, listener: Callable[[set[str] | None], None]) -> None:
+    def on_change(self, listener: Callable[[Iterable[str] | None], None]) -> None:
         """Call `listener` under the lock with the channels whose members changed; None: all."""
         self._listeners.append(listener)
 
@@ -404,7 +399,7 @@ class Runtime:
             self._closing = True
             with core.lock:
                 # For who stands before the lock: nobody would answer.
-                self._draining = self.streams.stopped = True
+                self.draining = self.streams.stopped = True
             core.end()
             core.transport.close(GOODBYE_S)
             self._place.close()

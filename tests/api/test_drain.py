@@ -104,7 +104,7 @@ async def test_two_drain_and_one_closes() -> None:
         async with stalled(other):
             node.publish_nowait("room", 1)
             draining = [asyncio.create_task(node.drain(timeout=WAIT_S)) for _ in range(2)]
-            await until(lambda: node._runtime._draining)
+            await until(lambda: node._runtime.draining)
             async with asyncio.timeout(WAIT_S):
                 await node.close()
                 outcomes = await asyncio.gather(*draining, return_exceptions=True)

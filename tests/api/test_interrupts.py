@@ -130,6 +130,28 @@ async def test_an_interrupt_anywhere_in_a_join() -> None:
 
 
 @story
+async def test_an_interrupt_anywhere_in_a_plain_join() -> None:
+    """Without metadata it goes a shorter way."""
+    async with nodes(2) as (node, other):
+        stage = Stage(node, other)
+        waits = asyncio.create_task(other.wait_for("room", 1, timeout=WAIT_S))
+        at, broken = 0, True
+        while broken:
+            broken = breaks(at, stage.mine.join("room"))
+            check(node)
+            assert await stage.members() in (set(), {"mine"})
+            await stage.mine.join("room")
+            assert await stage.members() == {"mine"}
+            if not broken:
+                await stage.agree()
+                await waits
+            await stage.mine.leave("room")
+            at += 1
+        assert at > PLACES_MIN
+        assert await exits(stage.mine) == 0
+
+
+@story
 async def test_an_interrupt_anywhere_in_a_leave() -> None:
     async with nodes(2) as (node, other):
         stage = Stage(node, other)

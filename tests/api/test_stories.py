@@ -12,7 +12,6 @@ import pytest
 from crdtpubsub import Client, ClosedError, Config, Exit, Message, Node, NodeId
 from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
-from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime import Mailbox
 from crdtpubsub.runtime.loop import Loop
 from tests.api.helpers import at_once, message, nodes, story
@@ -102,7 +101,7 @@ async def test_a_join_that_a_close_overtook_leaves_no_member_behind() -> None:
         mailbox = client._mailbox
         await client.close()
         with pytest.raises(ClosedError):
-            runtime.write(ev.Join(DEFAULT_SCOPE, "hall", "alice"), mailbox)
+            runtime.joiner.join("hall", "alice", mailbox)
         assert node.members("hall") == ()
 
 

@@ -95,9 +95,17 @@ class MembersAgainstTextbook(RuleBasedStateMachine):
 
     @rule(target=messages, at=some.nodes, channel=some.channels, client=some.clients)
     def leave(self, at: NodeId, channel: str, client: str) -> Sent:
-        birth = self.real[at].clients(at, channel).get(client)
-        runs = () if birth is None else (birth, birth + 1)
-        return self._removal(at, at, runs, expand(runs))
+        """By a client's own handle: the short way, which must come to the same as a removal."""
+        real = self.real[at]
+        expected = real.clients(at, channel).get(client, 0)
+        rows = [row for row in real.roll(at, channel) if row[1] == client]
+        birth = real.end(channel, client)
+        assert birth == expected, "who leaves ends his own birth"
+        births = {birth} if birth else set[int]()
+        meaning = self.textbook[at].remove(at, births)
+        self.ended |= {(at, birth) for birth in births}
+        self.watch(at, Change(at, removed=rows, touched=bool(birth)))
+        return Sent(real.delta(at, some.flatten(births)), meaning)
 
     @rule(target=messages, at=some.nodes, channel=some.channels)
     def del_channel(self, at: NodeId, channel: str) -> object:

@@ -331,6 +331,26 @@ def test_an_interrupt_anywhere_in_a_join_leaves_an_honest_set(again: bool) -> No
         at += 1
 
 
+def test_an_interrupt_anywhere_in_a_leave_leaves_an_honest_set() -> None:
+    template = MemberSet(A)
+    template.join("x", "other")
+    template.join("y", "u", group="g", meta=b"1")
+    after = copy.deepcopy(template)
+    assert after.end("y", "u") == 2
+    at = 0
+    while True:
+        a = copy.deepcopy(template)
+        broken = interrupted(at, lambda a=a: a.end("y", "u"))  # type: ignore[misc]
+        check_indexes(a)
+        assert entries(a, A) in (entries(template, A), entries(after, A)), at
+        a.end("y", "u")
+        assert canonical(a) == canonical(after)
+        assert a.end("y", "u") == a.end("z", "u") == 0
+        if not broken:
+            return
+        at += 1
+
+
 def test_an_interrupt_anywhere_in_a_removal_leaves_an_honest_set() -> None:
     template, _ = _interruptible()
     at = 0
