@@ -110,17 +110,17 @@ class Replication(Writing):
 
     def close_scope(self, scope: str) -> int:
         """Leave an overlay; how many memberships ended."""
-        if (state := self.scopes.pop(scope, None)) is None:
+        if (state := self.scopes.get(scope)) is None:
             return 0
         state.router.clear()  # who keeps a route of it sees that it ended
-        rows = state.members.roll(self.me)
-        for channel, client, _, _ in rows:
-            self.cluster.out.append(Exited(scope, channel, client, Cause.SCOPE_CLOSED))
+        rows, closed = state.members.roll(self.me), Cause.SCOPE_CLOSED
+        said: list[Exited | Changed] = [Exited(scope, row[0], row[1], closed) for row in rows]
         for owner in sorted(filter(self.cluster.listed, state.members.owners())):
             left = state.members.roll(owner)  # of others: watchers see them no more
-            changed = Changed(scope, owner, (), left, (), Cause.SCOPE_CLOSED, whole=True)
-            self.cluster.out.append(changed)
+            said.append(Changed(scope, owner, (), left, (), closed, whole=True))
         self._next_births[scope] = state.members.next_birth
+        del self.scopes[scope]  # what comes between this and the end, `recover` makes good
+        self.cluster.out += said
         self.cluster.raise_incarnation(scopes=tuple(sorted(self.scopes)))
         return len(rows)
 
@@ -180,14 +180,15 @@ class Replication(Writing):
     def recover(self) -> None:
         """Something broke into a write: forget what may be wrong, and compare with everybody."""
         self.cluster.recount()
+        if (scopes := tuple(sorted(self.scopes))) != self.cluster.me.scopes:
+            self.cluster.raise_incarnation(scopes=scopes)
         for _, state in sorted(self.scopes.items()):
             state.router.clear()
-            for owner in state.members.owners():
-                if not self.cluster.listed(owner):
-                    state.gossip.dirty(owner, self.view(state))
-            for life in self.view(state):
-                if not self.cluster.peers[life].lagging:
-                    self.say_rows(state, self.cluster.peers[life])
+            for owner in [x for x in state.members.owners() if not self.cluster.listed(x)]:
+                state.gossip.dirty(owner, self.view(state))
+            for peer in map(self.cluster.peers.__getitem__, self.view(state)):
+                if not peer.lagging:
+                    self.say_rows(state, peer)
 
     # ---------------------------------------------------------------- gossip in
 

@@ -14,7 +14,6 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.engine import Engine
 from crdtpubsub.engine.outbox import CONFIRMED, URGENT
-from crdtpubsub.errors import ClosedError
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime import notices
 from crdtpubsub.runtime.bell import Bell
@@ -310,7 +309,7 @@ class Core:
     # ---------------------------------------------------------------- when it was broken into
 
     def exits_due(self, event: ev.Event) -> Sequence[tuple[ExitDue, int]]:
-        """Whose `Exit` this write of mine may bring, and how many that mailbox has had."""
+        """Whose `Exit` this write of mine may bring, and how many come to him before it."""
         return exits_due(self.engine, self.mailboxes, event)
 
     def recover(self, due: Sequence[tuple[ExitDue, int]] = ()) -> None:
@@ -334,11 +333,14 @@ class Core:
         for listener in self.listeners:
             listener(None)
         self.to_wake.update([feed.bell for feed in self.watchers.lose()])
-        for exit_due, told in due:
-            there = self.engine.set_of(exit_due.scope).clients(self.engine.me, exit_due.channel)
-            mailbox = self.mailboxes.get(exit_due.client)
-            if exit_due.client not in there and mailbox is not None and mailbox.exits_told == told:
-                mailbox.put_exit(Exit(exit_due.channel, "removed"))
+        scopes = self.engine.scopes()
+        for exit_due, before in due:
+            scope, channel, client = exit_due
+            mailbox, closed = self.mailboxes.get(client), scope not in scopes
+            if mailbox is None or mailbox.exits_told > before:
+                continue
+            if closed or client not in self.engine.set_of(scope).clients(self.engine.me, channel):
+                mailbox.put_exit(Exit(channel, "closed" if closed else "removed"))
 
     def _index(self) -> None:
         """The channels of each client of mine, made anew."""
@@ -346,12 +348,11 @@ class Core:
         for mailbox in mailboxes.values():
             mailbox.channels.clear()
         for scope in self.engine.scopes():
-            with contextlib.suppress(ClosedError):  # its end was broken into
-                members = self.engine.set_of(scope)
-                for channel in members.channels_of(me):
-                    for client in members.clients(me, channel):
-                        if client in mailboxes:
-                            mailboxes[client].channels.add(channel)
+            members = self.engine.set_of(scope)
+            for channel in members.channels_of(me):
+                for client in members.clients(me, channel):
+                    if client in mailboxes:
+                        mailboxes[client].channels.add(channel)
 
     def rouse(self) -> None:
         """Whoever waits for anything looks again: an interrupted `let_go` may have forgotten some.

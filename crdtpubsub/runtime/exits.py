@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from crdtpubsub.engine import events as ev
@@ -23,17 +24,23 @@ class ExitDue(NamedTuple):
 def exits_due(
     engine: Engine, mailboxes: Mapping[str, Mailbox], event: ev.Event
 ) -> Sequence[tuple[ExitDue, int]]:
-    """Whose `Exit` this write of mine may bring, and how many that mailbox has had."""
+    """Whose `Exit` this write of mine may bring, in order, and how many come to him before it."""
     match event:
         case ev.Leave(by_client=False) if event.owner == engine.me:
-            clients: Iterable[str] = (event.client,)
+            due = [(event.channel, event.client)]
         case ev.DeleteChannel():
             clients = engine.set_of(event.scope).clients(engine.me, event.channel)
+            due = [(event.channel, client) for client in clients]
+        case ev.CloseScope() if event.scope in engine.scopes():
+            due = [row[:2] for row in engine.set_of(event.scope).roll(engine.me)]
         case _:
             return ()
-    there = engine.set_of(event.scope).clients(engine.me, event.channel)
-    return [
-        (ExitDue(event.scope, event.channel, client), mailbox.exits_told)
-        for client in clients
-        if client in there and (mailbox := mailboxes.get(client)) is not None
-    ]
+    members, told = engine.set_of(event.scope), Counter[str]()
+    found: list[tuple[ExitDue, int]] = []
+    for channel, client in due:
+        mailbox = mailboxes.get(client)
+        if mailbox is not None and client in members.clients(engine.me, channel):
+            before = mailbox.exits_told + told[client]
+            found.append((ExitDue(event.scope, channel, client), before))
+            told[client] += 1
+    return found

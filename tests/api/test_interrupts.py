@@ -14,6 +14,7 @@ import pytest
 
 from crdtpubsub import Client, Exit, Member, Message, Node
 from crdtpubsub.names import DEFAULT_SCOPE
+from crdtpubsub.runtime.core import Core
 from crdtpubsub.runtime.handover import HandOverLock
 from tests.api.helpers import WAIT_S, at_once, nodes, story, until
 from tests.interrupts import interrupted
@@ -24,6 +25,7 @@ SPARED: Final = frozenset({"recover", "rouse", "_rebuild"})
 PLACES_MIN: Final = 40
 STRIKES: Final = 200
 AFAR_EVERY: Final = 5  # a member on another node takes 20 ms more
+SCOPE_AFAR_EVERY: Final = 20  # and a scope more than that
 
 
 def free(lock: HandOverLock) -> bool:
@@ -42,6 +44,15 @@ def free(lock: HandOverLock) -> bool:
     return took[0]
 
 
+def channels_of(core: Core, scope: str, client: str) -> set[str]:
+    """The channels of one client, as a look at all of them tells."""
+    me, scopes = core.engine.me, core.engine._replication.scopes
+    if scope not in scopes:
+        return set()
+    members = scopes[scope].members
+    return {name for name in members.channels_of(me) if client in members.clients(me, name)}
+
+
 def check(node: Node) -> None:
     """Everything derived is what its recomputation gives."""
     core = node._runtime.core
@@ -58,8 +69,7 @@ def check(node: Node) -> None:
             queued = sum(len(record) for record, _ in line.outbox._records)
             assert line.outbox.queued_bytes == queued
         for client, mailbox in core.mailboxes.items():
-            its = {c for c in members.channels_of(node.id) if client in members.clients(node.id, c)}
-            assert mailbox.channels == its, client
+            assert mailbox.channels == channels_of(core, mailbox.scope, client), client
             assert mailbox._exits == sum(isinstance(item, Exit) for item in mailbox._items)
 
 
@@ -215,6 +225,54 @@ async def test_an_interrupt_anywhere_in_the_end_of_a_channel_tells_each_once() -
             if afar:
                 await until(lambda: stage.theirs.pending)
                 assert await exits(stage.theirs) == 1
+            return broken
+
+        await everywhere(at)
+
+
+@story
+async def test_an_interrupt_anywhere_in_the_end_of_a_client_leaves_it_to_be_ended_again() -> None:
+    async with nodes(1) as (node,):
+
+        async def at(place: int) -> bool:
+            client = node.client("mine")
+            for channel in ("room", "hall"):
+                await client.join(channel)
+            broken = breaks(place, client.close())
+            check(node)
+            await client.close()
+            assert not node.channels()
+            assert not node._runtime.core.mailboxes
+            return broken
+
+        await everywhere(at)
+
+
+@story
+async def test_an_interrupt_anywhere_in_the_end_of_a_scope_leaves_it_to_be_ended_again() -> None:
+    """Of whom it ends, each is told once of each; and no birth is minted a second time."""
+    async with nodes(2) as (node, other):
+        looking_on = other.scope("games")
+        player = node.scope("games").client("player")
+        births = 0
+
+        async def at(place: int) -> bool:
+            nonlocal births
+            scope = node.scope("games")
+            next_birth = node._runtime.core.engine.set_of("games").next_birth
+            assert next_birth >= births, place
+            await player.join("chess")
+            await player.join("go")
+            births = next_birth + 2
+            if afar := place % SCOPE_AFAR_EVERY == 0:
+                await looking_on.wait_for("go", 1, timeout=WAIT_S)
+            broken = breaks(place, scope.close())
+            check(node)
+            await scope.close()
+            assert not player.channels
+            if afar:
+                await until(lambda: not looking_on.channels())
+            assert await exits(player) == 2, place
             return broken
 
         await everywhere(at)
