@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crdtpubsub import Client, ClosedError, Config, Member, Message, Node, PeerLeft, PeerUp
+from crdtpubsub import Change, Client, ClosedError, Config, Member, Message, Node, PeerLeft, PeerUp
 from tests.api.helpers import WAIT_S, held, message, nodes, story, until
 from tests.cancelling import Outcome, cancelled_everywhere
 
@@ -282,3 +282,73 @@ async def test_a_confirmed_message_that_is_cancelled_comes_once_or_never_and_its
         for make in (publish, send):
             assert await cancelled_everywhere(partial(attempt, make=make)) >= 1
         nobody_waits(node, other)
+
+
+@story
+async def test_who_waits_for_others_to_know_leaves_no_question_behind() -> None:
+    async with nodes(2) as (node, other):
+        client, theirs = node.client("c"), other.client("ears")
+        await theirs.join("ears", wait="all", timeout=WAIT_S)
+        said = 0
+
+        async def synced(cancelling: Cancelling) -> None:
+            await client.join("room")
+            async with stalled(other):
+                waiting = asyncio.create_task(cancelling(node.synced(timeout=WAIT_S)))
+                await until(lambda: len(node._runtime.bell) or waiting.done())
+            await waiting
+            await client.leave("room")
+
+        async def join(cancelling: Cancelling) -> None:
+            async with stalled(other):
+                call = client.join("room", wait="all", timeout=WAIT_S)
+                waiting = asyncio.create_task(cancelling(call))
+                await until(lambda: len(node._runtime.bell) or waiting.done())
+            await waiting
+            await node.synced(timeout=WAIT_S)  # it was done, whoever waited for it
+            assert other.count("room") == 1
+            await client.leave("room")
+
+        async def published_after(cancelling: Cancelling) -> None:
+            nonlocal said
+            said += 1
+            async with stalled(other):  # what it writes has not left when its token is known here
+                await theirs.join("room")
+                call = node.publish("ears", said, after=other.token())
+                publishing = asyncio.create_task(cancelling(call))
+                await until(lambda: len(node._runtime.bell) or publishing.done())
+            outcome = await publishing
+            await node.publish("ears", "last")
+            got = [(await message(theirs)).data]
+            while got[-1] != "last":
+                got.append((await message(theirs)).data)
+            assert got == (["last"] if outcome.cancelled else [said, "last"]), outcome
+            await theirs.leave("room")
+
+        for attempt in (synced, join, published_after):
+            assert await cancelled_everywhere(attempt) >= 1
+        assert not node._runtime.core.engine.knowing._asked
+        nobody_waits(node, other)
+
+
+@story
+async def test_a_watcher_loses_no_change() -> None:
+    async with nodes(1) as (node,):
+        client, watch = node.client("c"), node.watch("room")
+        await anext(watch)
+
+        async def attempt(cancelling: Cancelling) -> None:
+            waiting = asyncio.create_task(cancelling(anext(watch)))
+            await until(lambda: len(watch._reader.feed.bell) or waiting.done())
+            await client.join("room")
+            outcome = await waiting
+            change = await anext(watch) if outcome.cancelled else outcome.result
+            assert isinstance(change, Change)
+            assert [member.id for member in change.joined] == ["c"]
+            await client.leave("room")
+            change = await anext(watch)
+            assert isinstance(change, Change)
+            assert [member.id for member in change.left] == ["c"]
+
+        assert await cancelled_everywhere(attempt) >= 2
+        assert len(watch._reader.feed.bell) == 0
