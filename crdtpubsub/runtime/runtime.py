@@ -92,9 +92,9 @@ class Runtime:
         if self._pid != os.getpid():  # a fork that Python was not told of
             self.forked()
         name = f"crdtpubsub-{self.name}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        began(self)
         try:
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            began(self)
             if self._closing:
                 raise ClosedError(f"node {self.name} was closed before it started")  # noqa: TRY301
             self._thread.start()
