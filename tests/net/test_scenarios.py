@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from functools import partial
+from random import Random
 
 import pytest
 
@@ -246,6 +248,27 @@ async def test_an_application_that_stalls_or_computes_is_not_accused_and_accuses
         for process in (a, b, c):
             assert await process.ask("downs") == 0
             assert (await process.ask("stats")).get("refuted", 0) == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(180)
+@story
+async def test_a_quarter_of_eight_paused_two_seconds_at_random_for_a_minute_hides_nobody() -> None:
+    """The same on invented time: `tests/sim/test_detection.py`."""
+    dice = Random(1)
+    async with Cluster() as cluster:
+        processes = await cluster.start_all(*"abcdefgh")
+        await cluster.meshed(*processes)
+        ends_s = time.monotonic() + 60.0
+        while time.monotonic() < ends_s:
+            some = dice.sample(processes, 2)
+            for process in some:
+                process.signal(signal.SIGSTOP)
+            await asyncio.sleep(2.0)
+            for process in some:
+                process.signal(signal.SIGCONT)
+            await asyncio.sleep(dice.uniform(0.0, 3.0))
+        assert [await process.ask("downs") for process in processes] == [0] * 8
 
 
 @story
