@@ -123,12 +123,12 @@ def check_timeout(timeout: float | None) -> None:
         raise ConfigError(f"timeout={timeout!r:.80}: say how many seconds, as a number, or None")
 
 
-def check_many(at_most: int | None, timeout: float | None) -> None:
+def check_many(at_most: int, timeout: float | None) -> None:
     """Refuse what is no number of items to take, or of seconds."""
     check_timeout(timeout)
     unchecked: object = at_most
-    if unchecked is not None and (not isinstance(unchecked, int) or unchecked < 1):
-        raise ConfigError(f"at_most={at_most!r:.80}: take at least 1, as a whole number, or None")
+    if not isinstance(unchecked, int) or unchecked < 1:
+        raise ConfigError(f"at_most={at_most!r:.80}: take at least 1, as a whole number")
 
 
 def check_confirm(confirm: float) -> None:

@@ -143,9 +143,9 @@ class Client:
         return await self._first(self._take, timeout) if item is None else item
 
     async def get_many(
-        self, at_most: int | None = None, *, timeout: float | None = None
+        self, at_most: int = 1024, *, timeout: float | None = None
     ) -> list[Message | Exit]:
-        """Everything that waits, in its order, at the price of one item; at least one.
+        """What waits, in its order, at the price of few items; at least one.
 
         Args:
             at_most: so many, and leave the rest; at least 1.
@@ -157,7 +157,7 @@ class Client:
 
         A cancelled `get_many` loses nothing.
         """
-        if at_most is not None or timeout is not None:
+        if timeout is not None or at_most.__class__ is not int or at_most < 1:
             check_many(at_most, timeout)
         self._check_process()
         mailbox = self._mailbox
@@ -272,10 +272,8 @@ class Subscription:
                 return item
             await self._exit(item)
 
-    async def get_many(
-        self, at_most: int | None = None, *, timeout: float | None = None
-    ) -> list[Message]:
-        """Every message that waits, at the price of one; at least one. Exits are noted in `exits`.
+    async def get_many(self, at_most: int = 1024, *, timeout: float | None = None) -> list[Message]:
+        """What waits, at the price of few messages; at least one. Exits are noted in `exits`.
 
         Arguments as for `Client.get_many`.
 
@@ -285,7 +283,7 @@ class Subscription:
             ConfigError: `at_most` is no number of messages.
         """
         client = self.client
-        if at_most is not None or timeout is not None:
+        if timeout is not None or at_most.__class__ is not int or at_most < 1:
             check_many(at_most, timeout)
         client._check_process()  # noqa: SLF001
         mailbox = client._mailbox  # noqa: SLF001

@@ -104,7 +104,7 @@ class SyncClient:
         return run(self._client.get(timeout=timeout))
 
     def get_many(
-        self, at_most: int | None = None, *, timeout: float | None = None
+        self, at_most: int = 1024, *, timeout: float | None = None
     ) -> list[Message | Exit]:
         """As `Client.get_many`, blocking. An interrupt leaves at once."""
         return run(self._client.get_many(at_most, timeout=timeout))
@@ -157,9 +157,7 @@ class SyncSubscription:
         """As `Subscription.get`, blocking. An interrupt leaves at once."""
         return run(self._subscription.get(timeout=timeout))
 
-    def get_many(
-        self, at_most: int | None = None, *, timeout: float | None = None
-    ) -> list[Message]:
+    def get_many(self, at_most: int = 1024, *, timeout: float | None = None) -> list[Message]:
         """As `Subscription.get_many`, blocking. An interrupt leaves at once."""
         return run(self._subscription.get_many(at_most, timeout=timeout))
 

@@ -4,7 +4,8 @@ from crdtpubsub.runtime.asked import Asked
 from crdtpubsub.runtime.asking import To
 from crdtpubsub.runtime.bell import Bell
 from crdtpubsub.runtime.confirming import Waker
-from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Exit, Mailbox, Message, Overflow, Replied
+from crdtpubsub.runtime.mailbox import MAX_PENDING_BYTES, Mailbox, Overflow
+from crdtpubsub.runtime.message import Exit, Message, Replied
 from crdtpubsub.runtime.notices import Feed, Notice
 from crdtpubsub.runtime.receipts import Outcome, Receipt
 from crdtpubsub.runtime.runtime import Runtime

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.confirming import Ticket, Waker
-from crdtpubsub.runtime.mailbox import Message
+from crdtpubsub.runtime.message import Message
 
 if TYPE_CHECKING:
     from crdtpubsub.runtime.asking import To

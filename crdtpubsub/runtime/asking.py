@@ -14,7 +14,7 @@ from crdtpubsub.errors import QueueFullError
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.confirming import Ticket, Waker
 from crdtpubsub.runtime.handing import offer
-from crdtpubsub.runtime.mailbox import Message
+from crdtpubsub.runtime.message import Message
 from crdtpubsub.runtime.picking import pick
 from crdtpubsub.runtime.receipts import Receipt
 from crdtpubsub.runtime.requests import Requests

@@ -22,7 +22,8 @@ from crdtpubsub.runtime.exits import ExitDue, exits_due
 from crdtpubsub.runtime.handing import hand_over, hand_over_run
 from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.limits import LIMIT_TOLD
-from crdtpubsub.runtime.mailbox import Exit, Mailbox, Message
+from crdtpubsub.runtime.mailbox import Mailbox
+from crdtpubsub.runtime.message import Exit, Message
 from crdtpubsub.runtime.requests import Requests
 from crdtpubsub.runtime.sending import Sender
 from crdtpubsub.runtime.spreading import Spread
@@ -176,7 +177,7 @@ class Core:
 
     def deliver(self, message: Message, clients: tuple[str, ...]) -> None:
         """Queue one message for each of these clients of this node."""
-        self.spread.put(clients, [message])
+        self.spread.put(clients, message)
 
     def flush(self, scope: str) -> None:
         """What I wrote before goes out before what I say."""

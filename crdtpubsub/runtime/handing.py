@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from crdtpubsub.engine.effects import Deliver, DeliverRun
-from crdtpubsub.runtime.mailbox import Message
+from crdtpubsub.runtime.message import Message, Run
 from crdtpubsub.wire.messages import Addressed, Request
 
 if TYPE_CHECKING:
@@ -36,13 +36,8 @@ def hand_over(core: Core, effect: Deliver) -> None:
 
 def hand_over_run(core: Core, effect: DeliverRun) -> None:
     """Queue several for the same clients; each is asked once where it has room for all."""
-    sender, channel = effect.sender, effect.channel
-    if effect.headers:
-        said = zip(effect.payloads, effect.headers, strict=True)
-        messages = [Message(channel, payload, sender, headers) for payload, headers in said]
-    else:
-        messages = [Message(channel, payload, sender, {}) for payload in effect.payloads]
-    core.spread.put(effect.clients, messages)
+    run = Run(effect.channel, effect.sender, effect.payloads, effect.headers)
+    core.spread.put_run(effect.clients, run)
 
 
 def offer(core: Core, message: Message, clients: Iterable[str]) -> tuple[int, int]:

@@ -1,140 +1,23 @@
-"""What a client receives, and the bounded queue it waits in."""
+"""The bounded queue of a client."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from crdtpubsub.errors import ConfigError
-from crdtpubsub.names import DEFAULT_SCOPE, NodeId
+from crdtpubsub.names import DEFAULT_SCOPE
 from crdtpubsub.runtime.bell import Bell
-from crdtpubsub.wire.payload import unpack
+from crdtpubsub.runtime.message import Exit, Message, Run
 
-__all__ = ["MAX_PENDING_BYTES", "Exit", "Mailbox", "Message", "Overflow", "Replied", "Underway"]
+__all__ = ["MAX_PENDING_BYTES", "Mailbox", "Overflow", "Underway"]
 
 Overflow = Literal["drop_oldest", "drop_newest", "close"]
 """What a full queue does: lose its oldest message, refuse the newest, or close its client."""
 
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
 """What a client's queue holds unless told otherwise: one payload of the longest, or many."""
-
-_UNREAD: Final = object()
-
-
-class Replied:
-    """What `Message.reply` returns. True: the reply is on its way. False: nobody waits for it.
-
-    `await` it for the same as a bool, in any thread; it waits for nothing, and in blocking code
-    need not be.
-    """
-
-    __slots__ = ("_sent",)
-
-    def __init__(self, sent: bool) -> None:
-        """Made by `Message.reply`."""
-        self._sent = sent
-
-    def __bool__(self) -> bool:
-        return self._sent
-
-    def __await__(self) -> Generator[None, None, bool]:
-        yield from ()
-        return self._sent
-
-    def __repr__(self) -> str:
-        return f"Replied({self._sent})"
-
-
-class Message:
-    """A publication, as one client gets it. All clients of a node share one object.
-
-    Made by the node; for every thread to read.
-
-    Attributes:
-        channel: where it was published.
-        sender: the node that published it.
-        headers: what the publisher sent along; str to str.
-        payload: the packed data, as it travelled.
-        size_bytes: what it counts in a queue: payload and headers.
-    """
-
-    __slots__ = ("_data", "channel", "headers", "payload", "sender", "size_bytes")
-
-    def __init__(
-        self, channel: str, payload: bytes, sender: NodeId, headers: Mapping[str, str]
-    ) -> None:
-        """Made by the node that hands it over."""
-        self.channel = channel
-        self.payload = payload
-        self.sender = sender
-        self.headers = headers
-        self.size_bytes = len(payload)
-        if headers:
-            self.size_bytes += sum(map(len, headers)) + sum(map(len, headers.values()))
-        self._data: object = _UNREAD
-
-    @property
-    def data(self) -> object:
-        """What was published, unpacked on first access. Lists are lists. Shared: do not change.
-
-        Raises:
-            PayloadError: the payload does not unpack; `payload` still has the bytes.
-        """
-        if self._data is _UNREAD:
-            self._data = unpack(self.payload)
-        return self._data
-
-    @property
-    def wants_reply(self) -> bool:
-        """Whether it is a request, unanswered, whose sender still waits, as far as is known here.
-
-        False of everything that was published or sent.
-        """
-        return False
-
-    def reply(self, data: object, *, headers: Mapping[str, str] | None = None) -> Replied:
-        """Answer a request: `await message.reply(data)`; in blocking code without `await`.
-
-        It is queued when this returns, waits for nobody, and is said again until the asking node
-        has it, as long as that waits. Whoever has it has seen what this node joined and left
-        before. From any thread; also while the node drains.
-
-        Args:
-            data: as for `Node.publish`.
-            headers: as for `Node.publish`.
-
-        Returns:
-            True if it is on its way. False if nobody waits for it any more: the time that `request`
-            was given is over, or its node is gone; nothing was sent.
-
-        Raises:
-            ConfigError: this is no request (see `wants_reply`), or was answered before.
-            PayloadError, PayloadTooLargeError, ClosedError, ForkedError: nothing was sent.
-            QueueFullError: the asking node has 4,096 replies, or as many bytes as an outbox holds,
-                not acknowledged; nothing was sent, and it may be tried again.
-        """
-        del data, headers
-        raise ConfigError("nobody waits for a reply: this was published or sent, not requested")
-
-    def __repr__(self) -> str:
-        return f"Message(channel={self.channel!r}, {len(self.payload)} bytes, {self.sender!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """A membership of this client was ended by somebody else. One for each, never dropped.
-
-    Attributes:
-        channel: where it was a member.
-        reason: `removed` (a removal or `del_channel`, here or on any node) or `closed` (the scope
-            was closed).
-    """
-
-    channel: str
-    reason: Literal["removed", "closed"]
 
 
 class Underway:
@@ -165,12 +48,14 @@ class Mailbox:
     """
 
     __slots__ = (
+        "_came",
         "_came_bytes",
         "_exits",
         "_items",
         "_on_drop",
         "_taking",
         "_underway",
+        "_went",
         "_went_bytes",
         "bell",
         "channels",
@@ -212,16 +97,16 @@ class Mailbox:
         self.had = 0  # the last run that it was given, or refused
         self.bell = Bell()
         self._underway = underway
-        self._items: deque[Message | Exit] = deque()
+        self._items: deque[Message | Run | Exit] = deque()
         self._exits = 0
-        self._came_bytes = 0  # two counters, each with one kind of writer: who puts and who takes
-        self._went_bytes = 0
+        self._came = self._came_bytes = 0  # messages; and each number has one kind of writer,
+        self._went = self._went_bytes = 0  # who puts or who takes
         self._on_drop = on_drop
         self._taking = Lock()  # the reader takes without the runtime's lock, while others put
 
     def __len__(self) -> int:
         self.look()
-        return len(self._items)
+        return self._came - self._went + self._exits
 
     def ready(self) -> bool:
         """Whether a reader need not wait."""
@@ -244,7 +129,7 @@ class Mailbox:
         return self._came_bytes - self._went_bytes
 
     def _fits(self, size_bytes: int) -> bool:
-        queued = len(self._items) - self._exits
+        queued = self._came - self._went
         return queued <= 0 or (
             queued < self.max_pending
             and self._came_bytes - self._went_bytes + size_bytes <= self.max_pending_bytes
@@ -261,6 +146,7 @@ class Mailbox:
             return False
         size_bytes = message.size_bytes
         if self._fits(size_bytes):
+            self._came += 1
             self._came_bytes += size_bytes
             self._items.append(message)
             return True
@@ -274,6 +160,7 @@ class Mailbox:
                 self.dropped += 1
                 self._on_drop()
                 self._drop_oldest()
+            self._came += 1
             self._came_bytes += size_bytes
             self._items.append(message)
         return True
@@ -283,21 +170,21 @@ class Mailbox:
         self._underway.settle()
         return not self.closed and self._fits(size_bytes)
 
-    def put_run(self, messages: Sequence[Message], size_bytes: int, number: int = 0) -> bool:
-        """Queue all of these if there is room for all, else none: then they are put one by one.
+    def put_run(self, run: Run, number: int = 0) -> bool:
+        """Queue all of it if there is room for all, else none: then they are put one by one.
 
-        That it has had that run is known when they are there, and not before.
+        That it has had the run of that number is known when it is there, and not before.
         """
-        items = self._items
-        queued_bytes = self._came_bytes - self._went_bytes
         if (
             self.closed
-            or len(items) - self._exits + len(messages) > self.max_pending
-            or queued_bytes + size_bytes > self.max_pending_bytes
+            or self._came - self._went + run.count > self.max_pending
+            or self._came_bytes - self._went_bytes + run.size_bytes > self.max_pending_bytes
         ):
             return False
-        self._came_bytes += size_bytes  # from here to the end no signal is looked for
-        items += messages
+        items = self._items
+        self._came += run.count  # from here to the end no signal is looked for
+        self._came_bytes += run.size_bytes
+        items += (run,)
         self.had = number
         return True
 
@@ -307,6 +194,7 @@ class Mailbox:
         size_bytes = message.size_bytes
         if self.closed or not self._fits(size_bytes):
             return False
+        self._came += 1
         self._came_bytes += size_bytes
         self._items.append(message)
         return True
@@ -340,60 +228,112 @@ class Mailbox:
             with self._taking:
                 if not items:
                     return None
-                item = items[0]
+                if items[0].__class__ is Run:
+                    self._unfold()
+                item: Any = items[0]
                 if item.__class__ is Exit:
                     exits = 1
                 else:
-                    size_bytes = item.size_bytes  # type: ignore[union-attr]
+                    size_bytes = item.size_bytes
                 del items[0]  # from here to the end of the block no signal is looked for
                 self._exits -= exits
+                self._went += 1 - exits
                 self._went_bytes += size_bytes
                 taken = item
         except BaseException:
             if taken is not None:
-                with self._taking:
-                    self._exits += exits
-                    self._went_bytes -= size_bytes
-                    items.appendleft(taken)
+                self._give_back([taken])
             raise
         return taken
 
-    def take_many(self, at_most: int | None = None) -> list[Message | Exit]:
+    def take_many(self, at_most: int) -> list[Message | Exit]:
         """What there is, or so many of it; maybe nothing. An interrupt loses none."""
         if self._underway.messages:
             self._underway.look()
         items = self._items
-        taken: list[Message | Exit] = []
+        taken: list[Message | Run | Exit] = []
         if not items:
-            return taken
+            return []
         try:
-            if at_most is not None and at_most < len(items):
-                while len(taken) < at_most and (item := self.take()) is not None:
-                    taken.append(item)
-                return taken
             with self._taking:
-                # From here to the end of the block no signal is looked for, and no other thread
-                # puts: CPython does both after calls, and operators are none.
-                taken = [*items]
-                items *= 0
-                self._went_bytes = self._came_bytes
-                self._exits = 0
+                if self._came - self._went + self._exits <= at_most:
+                    # From here to the end of the block no signal is looked for, and no other
+                    # thread puts: CPython does both after calls, and operators are none.
+                    taken = [*items]
+                    items *= 0
+                    self._went = self._came
+                    self._went_bytes = self._came_bytes
+                    self._exits = 0
+                else:
+                    while items and at_most > 0:
+                        first = items[0]
+                        if isinstance(first, Run) and first.count > at_most:
+                            self._unfold()
+                        at_most -= self._shift(taken)
+            return _flat(taken)
         except BaseException:
-            with self._taking:
-                exits = [item for item in taken if item.__class__ is Exit]
-                self._exits += len(exits)
-                self._went_bytes -= sum([m.size_bytes for m in taken if isinstance(m, Message)])
-                items.extendleft(reversed(taken))
+            self._give_back(taken)
             raise
-        return taken
+
+    def _shift(self, taken: list[Message | Run | Exit]) -> int:
+        """Move the oldest over; how many that are. Who reads holds the lock of readers."""
+        items = self._items
+        item: Any = items[0]
+        exits = item.__class__ is Exit
+        count = item.count if item.__class__ is Run else 1 - exits
+        size_bytes = 0 if exits else item.size_bytes
+        taken += (item,)  # from here to the end no signal is looked for
+        del items[0]
+        self._went += count
+        self._went_bytes += size_bytes
+        self._exits -= exits
+        return count + exits
+
+    def _give_back(self, taken: Sequence[Message | Run | Exit]) -> None:
+        """An interrupt came: nobody has them."""
+        with self._taking:
+            for item in reversed(taken):
+                if isinstance(item, Exit):
+                    self._exits += 1
+                else:
+                    self._went -= item.count if isinstance(item, Run) else 1
+                    self._went_bytes -= item.size_bytes
+                self._items.appendleft(item)
+
+    def _unfold(self) -> None:
+        """The oldest is a run: be it as many messages."""
+        items = self._items
+        run = items[0]
+        assert isinstance(run, Run)
+        put_back, reverted = items.extendleft, run.messages()[::-1]
+        del items[0]
+        put_back(reverted)  # no signal was looked for between these two
 
     def wake(self) -> None:
         """Wake every waiter. Not under the runtime's lock."""
         self.bell.ring()
 
     def _drop_oldest(self) -> None:
-        for place, item in enumerate(self._items):
-            if not isinstance(item, Exit):
+        items = self._items
+        for place, item in enumerate(items):
+            if isinstance(item, Message):
+                self._went += 1
                 self._went_bytes += item.size_bytes
-                del self._items[place]
+                del items[place]
                 return
+            if isinstance(item, Run):
+                flat = _flat([*items])  # more will go: it is full
+                items *= 0
+                items += flat
+                self._drop_oldest()
+                return
+
+
+def _flat(items: list[Message | Run | Exit]) -> list[Message | Exit]:
+    flat: list[Message | Exit] = []
+    for item in items:
+        if isinstance(item, Run):
+            flat += item.messages()
+        else:
+            flat.append(item)
+    return flat

@@ -10,7 +10,7 @@ from crdtpubsub.engine.groups import InGroup
 from crdtpubsub.engine.outcome import Outcome
 from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.handing import deliver_one
-from crdtpubsub.runtime.mailbox import Message
+from crdtpubsub.runtime.message import Message
 from crdtpubsub.runtime.receipts import Receipt, receipt_of
 from crdtpubsub.wire.messages import Addressed
 

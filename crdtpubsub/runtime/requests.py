@@ -16,7 +16,7 @@ from crdtpubsub.names import NodeId
 from crdtpubsub.runtime.asked import Asked
 from crdtpubsub.runtime.confirming import Ticket
 from crdtpubsub.runtime.handing import offer
-from crdtpubsub.runtime.mailbox import Message, Replied
+from crdtpubsub.runtime.message import Message, Replied
 from crdtpubsub.wire.limits import U32_MAX
 from crdtpubsub.wire.messages import Invite, Reply, Request
 from crdtpubsub.wire.payload import check_headers, pack

@@ -28,7 +28,8 @@ from crdtpubsub.runtime.handover import HandOverLock
 from crdtpubsub.runtime.joining import Joiner
 from crdtpubsub.runtime.living import began, made
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
-from crdtpubsub.runtime.mailbox import Mailbox, Message
+from crdtpubsub.runtime.mailbox import Mailbox
+from crdtpubsub.runtime.message import Message
 from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
 from crdtpubsub.runtime.place import Place
 from crdtpubsub.runtime.receipts import Outcome, Receipt, receipt_of

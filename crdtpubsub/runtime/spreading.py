@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from crdtpubsub.names import NodeId
-from crdtpubsub.runtime.mailbox import Mailbox, Message, Underway
+from crdtpubsub.runtime.mailbox import Mailbox, Underway
+from crdtpubsub.runtime.message import Message, Run
 
 if TYPE_CHECKING:
     from crdtpubsub.runtime.core import Core
@@ -26,12 +27,12 @@ class Spread(Underway):
     """
 
     __slots__ = (
-        "_begun",
         "_clients",
         "_core",
         "_exclude",
         "_mailboxes",
         "_number",
+        "_run",
         "_size_bytes",
         "_took",
     )
@@ -43,8 +44,8 @@ class Spread(Underway):
         self._clients: tuple[str, ...] = ()
         self._exclude: tuple[NodeId, str] | None = None
         self._mailboxes: list[Mailbox] = []
-        self._number = 1  # of this list: a mailbox notes which one it has had
-        self._begun = False  # some have had it: nothing more is added
+        self._number = 1  # of the next run: a mailbox notes which one it has had
+        self._run: Run | None = None  # the messages, once some mailboxes may have had them
         self._took = 0
 
     def add(
@@ -54,7 +55,7 @@ class Spread(Underway):
         if clients is not self._clients or exclude != self._exclude:
             self.settle()
             self._aim(clients, exclude)
-        elif self._begun or len(self.messages) >= MESSAGES_MAX or self._size_bytes >= BYTES_MAX:
+        elif self._run or len(self.messages) >= MESSAGES_MAX or self._size_bytes >= BYTES_MAX:
             self.settle()
         messages = self.messages
         self._size_bytes += message.size_bytes
@@ -62,15 +63,29 @@ class Spread(Underway):
         if len(messages) == 1:
             self._wake()
 
-    def put(self, clients: tuple[str, ...], messages: list[Message]) -> None:
-        """All of these into the queues of each of these clients, now."""
+    def put(self, clients: tuple[str, ...], message: Message) -> None:
+        """Into the queue of each of these clients, now."""
         self.settle()
         if clients is not self._clients or self._exclude is not None:
             self._aim(clients, None)
-        self._size_bytes = sum([message.size_bytes for message in messages])
-        self.messages = messages
-        self.settle()
+        for mailbox in self._mailboxes:
+            if mailbox.queue(message):
+                self._took += 1
+            elif mailbox.closed:
+                self._core.overflowed.append(mailbox.client)
         self._wake()
+        self._count()
+
+    def put_run(self, clients: tuple[str, ...], run: Run) -> None:
+        """The same for many."""
+        self.settle()
+        if clients is not self._clients or self._exclude is not None:
+            self._aim(clients, None)
+        number = self._number
+        self._number = number + 1
+        self._hand(run, number)
+        self._wake()
+        self._count()
 
     def _aim(self, clients: tuple[str, ...], exclude: tuple[NodeId, str] | None) -> None:
         core = self._core
@@ -87,29 +102,34 @@ class Spread(Underway):
 
     def settle(self) -> None:
         """Put it into the queues. If an interrupt breaks in, the next one goes on from there."""
-        messages = self.messages
-        if not messages:
+        if not self.messages:
             return
-        core, count = self._core, len(messages)
-        size_bytes, number = self._size_bytes, self._number
-        self._begun = True
-        for mailbox in self._mailboxes:
-            if mailbox.had == number:
-                continue  # before the interrupt
-            if mailbox.put_run(messages, size_bytes, number):
-                self._took += count  # between these two no signal is looked for
-            else:  # some may go: see `overflow`
-                mailbox.had = number
-                self._took += sum(map(mailbox.queue, messages))
-                if mailbox.closed:
-                    core.overflowed.append(mailbox.client)
+        run = self._run
+        if run is None:
+            run = self._run = Run.of(self.messages)
+        self._hand(run, self._number)
         nothing: list[Message] = []
         self.messages = nothing
         self._size_bytes = 0
-        self._number = number + 1
-        self._begun = False
-        core.counters["delivered"] += self._took
-        self._took = 0
+        self._number += 1
+        self._run = None
+        self._count()
+
+    def _hand(self, run: Run, number: int) -> None:
+        for mailbox in self._mailboxes:
+            if mailbox.had == number:
+                continue  # before the interrupt
+            if mailbox.put_run(run, number):
+                self._took += run.count  # between these two no signal is looked for
+            else:  # some may go: see `overflow`
+                mailbox.had = number
+                self._took += sum(map(mailbox.queue, run.messages()))
+                if mailbox.closed:
+                    self._core.overflowed.append(mailbox.client)
+
+    def _count(self) -> None:
+        took, self._took = self._took, 0
+        self._core.counters["delivered"] += took
 
     def look(self) -> None:
         """The same for whoever looks at a queue. Not under the lock."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crdtpubsub import Exit, Message, NodeId, PayloadError
 from crdtpubsub.runtime import Bell, Mailbox, Overflow
+from crdtpubsub.runtime.message import Run
 from tests.interrupts import interrupted
 
 SENDER = NodeId("0" * 32)
@@ -62,7 +63,7 @@ class Model:
     def take(self) -> Message | Exit | None:
         return self.items.pop(0) if self.items else None
 
-    def take_many(self, at_most: int | None) -> list[Message | Exit]:
+    def take_many(self, at_most: int) -> list[Message | Exit]:
         taken = self.items[:at_most]
         del self.items[:at_most]
         return taken
@@ -73,7 +74,8 @@ class Model:
     max_pending_bytes=st.integers(1, 9),
     overflow=st.sampled_from(get_args(Overflow)),
     script=st.lists(
-        st.sampled_from(["message", "message", "long", "exit", "take", "many", "some"]), max_size=60
+        st.sampled_from(["message", "run", "run", "long", "exit", "take", "many", "some"]),
+        max_size=60,
     ),
 )
 def test_a_mailbox_is_its_model(
@@ -87,6 +89,13 @@ def test_a_mailbox_is_its_model(
         if step in ("message", "long"):
             message = said(number * 1000 if step == "long" else number)
             assert mailbox.put(message) == model.put(message)
+        elif step == "run":
+            messages = [said(number * 10 + n) for n in range(3)]
+            if not mailbox.put_run(Run.of(messages)):
+                for message in messages:
+                    mailbox.put(message)
+            for message in messages:
+                model.put(message)
         elif step == "exit":
             notice = Exit(f"room-{number}", "removed")
             mailbox.put_exit(notice)
@@ -94,7 +103,7 @@ def test_a_mailbox_is_its_model(
         elif step == "take":
             assert mailbox.take() is model.take()
         else:
-            at_most = None if step == "many" else 2
+            at_most = 100 if step == "many" else 2
             assert mailbox.take_many(at_most) == model.take_many(at_most)
         assert len(mailbox) == len(model.items)
         assert (mailbox.dropped, mailbox.closed) == (model.dropped, model.closed)
@@ -116,15 +125,18 @@ def test_an_exit_is_never_dropped(overflow: Overflow) -> None:
     assert mailbox.dropped == 99
 
 
-@pytest.mark.parametrize("at_most", [None, 2])
-def test_an_interrupt_while_much_is_taken_loses_and_doubles_nothing(at_most: int | None) -> None:
-    items: list[Message | Exit] = [said(0), Exit("room", "removed"), said(1), said(2)]
+@pytest.mark.parametrize("at_most", [100, 2])
+def test_an_interrupt_while_much_is_taken_loses_and_doubles_nothing(at_most: int) -> None:
+    run = [said(3), said(4), said(5)]
+    items: list[Message | Exit] = [said(0), Exit("room", "removed"), *run, said(1), said(2)]
     for place in range(1000):
         mailbox = Mailbox(max_pending=9, overflow="drop_oldest")
         for item in items:
             if isinstance(item, Exit):
                 mailbox.put_exit(item)
-            else:
+            elif item is run[0]:
+                mailbox.put_run(Run.of(run))
+            elif item not in run:
                 mailbox.put(item)
         taken: list[Message | Exit] = []
 
@@ -132,9 +144,10 @@ def test_an_interrupt_while_much_is_taken_loses_and_doubles_nothing(at_most: int
             taken += mailbox.take_many(at_most)
 
         broken = interrupted(place, take)
-        assert taken + list(mailbox._items) == items, place
-        assert mailbox._exits == sum(isinstance(item, Exit) for item in mailbox._items)
-        assert mailbox.pending_bytes == len(mailbox) - mailbox._exits
+        exits = sum(isinstance(item, Exit) for item in mailbox._items)
+        assert (mailbox._exits, mailbox.pending_bytes) == (exits, len(mailbox) - exits)
+        assert taken + mailbox.take_many(100) == items, place
+        assert (len(mailbox), mailbox.pending_bytes) == (0, 0)
         if not broken:
             break
     assert place >= 3

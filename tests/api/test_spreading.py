@@ -28,7 +28,7 @@ LOOKS: list[Callable[[Client], object]] = [
 
 def numbers(client: Client) -> list[object]:
     """What is in its queue: numbers published, and the channels of exits."""
-    items = client._mailbox.take_many()
+    items = client._mailbox.take_many(1024)
     return [item.data if isinstance(item, Message) else item.channel for item in items]
 
 

@@ -9,7 +9,8 @@ from crdtpubsub.engine import effects as ef
 from crdtpubsub.engine import events as ev
 from crdtpubsub.engine.slicing import runs, unconfirmed
 from crdtpubsub.names import DEFAULT_SCOPE
-from crdtpubsub.runtime.mailbox import Mailbox, Message
+from crdtpubsub.runtime.mailbox import Mailbox
+from crdtpubsub.runtime.message import Message, Run
 from crdtpubsub.wire.messages import Addressed, Echo, Publication, Publications
 from crdtpubsub.wire.messages import Message as Record
 from tests.engine.test_stories import HER, HIM, engine, linked, said
@@ -92,12 +93,16 @@ def test_a_run_finds_the_room_that_its_messages_find(
     for box in (one, run):
         for payload in first:
             box.put(Message("a", payload, HER, {}))
-    messages = [Message("a", payload, HER, {}) for payload in then]
-    took = sum(map(one.put, messages))
-    if run.put_run(messages, sum(map(len, then))):
-        assert took == len(messages)
+    several = Run("a", HER, then)
+    took = sum([one.put(Message("a", payload, HER, {})) for payload in then])
+    if run.put_run(several):
+        assert took == len(then)
     else:
-        assert sum(map(run.put, messages)) == took
-    assert list(run._items)[-took:] == list(one._items)[-took:] if took else True
+        assert sum(map(run.put, several.messages())) == took
     assert (len(run), run.dropped, run.closed) == (len(one), one.dropped, one.closed)
     assert run.pending_bytes == one.pending_bytes
+    for left, right in zip(run.take_many(100), one.take_many(100), strict=True):
+        assert isinstance(left, Message)
+        assert isinstance(right, Message)
+        assert (left.payload, left.sender, left.channel) == (right.payload, HER, "a")
+        assert (left.headers, left.size_bytes) == ({}, right.size_bytes)
