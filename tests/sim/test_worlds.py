@@ -41,6 +41,12 @@ def test_more_worlds_hold(first: int) -> None:
     _hold(range(first, first + CHUNK))
 
 
+def test_a_job_for_an_owner_that_had_forgotten_who_asks_is_unknown() -> None:
+    """Though all is well again: it was said under a table of answers that is gone (seed 847)."""
+    summary = run_world(847, work=True)
+    assert summary.converged, summary.failure
+
+
 @pytest.mark.timeout(600)  # 80 worlds, on a machine that may be busy
 def test_every_rare_path_is_walked_and_every_fault_happens() -> None:
     """A fixed block of worlds: a path that never fires there is a path that is not tested."""
