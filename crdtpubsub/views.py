@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
 from crdtpubsub.arguments import check_prefix
+from crdtpubsub.crdt.owner import Roll
 from crdtpubsub.errors import ConfigError
 from crdtpubsub.names import NodeId, check_channel, is_name
 from crdtpubsub.runtime import Runtime
+from crdtpubsub.runtime.rosters import Roster, Rosters
 from crdtpubsub.wire.payload import unpack
 
 __all__ = ["Address", "Member", "Peer", "Stats", "Views"]
 
-_MEMBERS_CACHED: Final = 65_536
+_BUILT_UNDER_LOCK: Final = 256
+"""Lists of so few members are made at once: two holds of the lock would take longer."""
+
 _LIFE: Final = re.compile("[0-9a-f]{32}")
 
 
@@ -139,24 +144,69 @@ class Views:
     def __init__(self, runtime: Runtime, scope: str) -> None:
         self._runtime = runtime
         self._scope = scope
-        self._members: dict[str, tuple[Member, ...]] = {}
-        runtime.on_change(self._forget)
+        self._rosters = Rosters[Member](scope)
+        self.listed = self._rosters.listed
+        """Channel -> members, where they were read and nobody came or went since."""
+        runtime.rosters.keep(self._rosters)
 
     def members(self, channel: str) -> tuple[Member, ...]:
-        """Everybody listed, from the cache if nothing changed since it was made."""
-        self._runtime.check()
-        try:
-            known = self._members.get(channel)
-        except TypeError:  # a list, say
-            known = None
-        if known is None:
-            check_channel(channel)
-            with self._runtime.core.lock:  # also against a change between reading and caching
-                known = self._build(channel, include_down=False)
-                if len(self._members) >= _MEMBERS_CACHED:
-                    self._members.clear()
-                self._members[channel] = known
-        return known
+        """Everybody listed. Who has looked into `listed` and found nothing calls this."""
+        runtime = self._runtime
+        runtime.check()
+        check_channel(channel)
+        engine = runtime.core.engine
+        with runtime.core.lock:
+            if (known := self.listed.get(channel)) is not None:
+                return known
+            roster = self._rosters.begin(channel)
+            if roster.members is not None:
+                return self._mended(channel, roster, roster.members)
+            if engine.count(self._scope, channel) <= _BUILT_UNDER_LOCK:
+                return self._renewed(channel, roster, self._build(channel, include_down=False))
+            rolls = self._rolls(channel)
+        # Many: their tables are copied, which takes C no time, and the rest is made of the copies.
+        found = [
+            Member(channel, client, owner, extra[2], False, extra[1])
+            for owner, roll in rolls
+            for _, client, _, extra in roll
+        ]
+        with runtime.core.lock:
+            if self._rosters.rosters.get(channel) is not roster:
+                return tuple(found)  # as it was when this was asked; too much changed since
+            return self._mended(channel, roster, found)
+
+    def _rolls(self, channel: str) -> list[tuple[NodeId, Roll]]:
+        engine = self._runtime.core.engine
+        members = engine.set_of(self._scope)
+        owners = sorted(filter(engine.listed, members.by_owner(channel)))
+        return [(owner, members.roll(owner, channel)) for owner in owners]
+
+    def _mended(
+        self, channel: str, roster: Roster[Member], found: Sequence[Member]
+    ) -> tuple[Member, ...]:
+        """The list with those who were touched put right."""
+        engine = self._runtime.core.engine
+        clients_of, extra_of = engine.set_of(self._scope).clients, engine.set_of(self._scope).extra
+        mended = list(found)
+        for key in roster.touched:
+            owner, client = key
+            birth = clients_of(owner, channel).get(client)
+            there: list[Member] = []
+            if birth is not None and engine.listed(owner):
+                _, group, meta = extra_of(owner, birth)
+                there = [Member(channel, client, owner, meta, False, group)]
+            at = bisect_left(mended, key, key=_place)
+            known = at < len(mended) and _place(mended[at]) == key
+            mended[at : at + known] = there
+        return self._renewed(channel, roster, tuple(mended))
+
+    def _renewed(
+        self, channel: str, roster: Roster[Member], members: tuple[Member, ...]
+    ) -> tuple[Member, ...]:
+        self._rosters.renewed(channel, roster, members)
+        if self._runtime.closed:  # since this was begun: whoever asks now is to be told so
+            self._rosters.lost()
+        return members
 
     def members_with_down(self, channel: str) -> tuple[Member, ...]:
         """The same with those whose node is down, and may come back."""
@@ -178,10 +228,10 @@ class Views:
         """How many are listed."""
         self._runtime.check()
         check_channel(channel)
-        if (known := self._members.get(channel)) is not None:
+        if (known := self.listed.get(channel)) is not None:
             return len(known)
         with self._runtime.core.lock:
-            return self._runtime.core.engine.route(self._scope, channel).members
+            return self._runtime.core.engine.count(self._scope, channel)
 
     def channels(self, prefix: str) -> tuple[str, ...]:
         """Channels with a listed member or declaration, sorted."""
@@ -241,9 +291,6 @@ class Views:
             clients,
         )
 
-    def _forget(self, channels: Iterable[str] | None) -> None:
-        if channels is None:
-            self._members.clear()
-            return
-        for channel in channels:
-            self._members.pop(channel, None)
+
+def _place(member: Member) -> tuple[NodeId, str]:
+    return member.node, member.id

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.crdt.intervals import Runs, difference, intersection, pairs, top, union
 
-__all__ = ["BIRTHS_END", "JUMP_MAX", "RUNS_MAX", "admissible"]
+__all__ = ["BIRTHS_END", "JUMP_MAX", "RUNS_MAX", "admissible", "in_a_row"]
 
 RUNS_MAX: Final = 64
 """Most runs of births remembered per owner. What would open one more is dropped: it only delays."""
@@ -20,6 +21,9 @@ skip what was claimed (`MemberSet.skip`). Honest sets come to more in several me
 
 BIRTHS_END: Final = 2**62
 """Births are below this (and the wire carries no more): nobody mints so many honestly."""
+
+ROW_MIN: Final = 8
+"""Fewer joins are merged as quickly one by one."""
 
 _RUNS_TRIED: Final = 1024
 """How many runs that do not fit are tried one by one; the rest of such a delta comes again."""
@@ -43,6 +47,30 @@ def admissible(seen: Runs, runs: Runs) -> Runs:
             seen = grown
             kept += (lo, hi)
     return _joined(kept)
+
+
+def in_a_row(seen: Runs, delta: Delta) -> list[str | None] | None:
+    """Channel, client of the first birth, of the next ..., None twice where nothing is live.
+
+    For births in one run beyond all those seen, many of them and most of them live: joins in a
+    row, and what a late joiner is told. Of another delta: None.
+    """
+    runs = delta.runs
+    if len(runs) != 2 or runs[0] < top(seen) or len(seen) >= 2 * RUNS_MAX - 4:
+        return None
+    births = sum(map(len, delta.entries.values()))
+    width = runs[1] - runs[0]
+    if births < ROW_MIN or width > 2 * births or runs[1] > top(seen) + JUMP_MAX:
+        return None
+    run: list[str | None] = [None] * (2 * width)
+    for channel, clients in delta.entries.items():
+        if len(clients) == width and tuple(clients.values()) == tuple(range(*runs)):
+            run[0::2], run[1::2] = [channel] * width, list(clients)
+            break
+        for client, birth in clients.items():
+            at = 2 * (birth - runs[0])
+            run[at], run[at + 1] = channel, client
+    return run
 
 
 def _joined(flat: list[int]) -> Runs:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Final
+from itertools import chain, compress, count, repeat
+from typing import Any, Final
 
 from crdtpubsub.crdt.intervals import Runs, pairs
 
@@ -26,6 +26,11 @@ _MASK: Final = (1 << 64) - 1
 
 Key = tuple[str, str]
 """`(channel, client id)`."""
+
+Versions = Mapping[int, tuple[int, str, bytes]]
+"""Birth -> an extra, which begins with a version."""
+
+_ZERO: Final = (0, "", b"")
 
 
 def mix(birth: int, version: int) -> int:
@@ -66,10 +71,7 @@ class _Page:
         assert self.sparse is not None
         self.sparse[low] = key
         if self.count > _CROWDED:
-            crowded: list[str | None] = [None] * (2 * PAGE_BIRTHS)
-            for at, (channel, client) in self.sparse.items():
-                crowded[2 * at], crowded[2 * at + 1] = channel, client
-            self.sparse, self.crowded = None, crowded
+            self._crowd()
 
     def remove(self, low: int) -> None:
         self.count -= 1
@@ -84,6 +86,38 @@ class _Page:
                 if (channel := self.crowded[2 * at]) is not None:
                     sparse[at] = (channel, self.crowded[2 * at + 1] or "")
             self.sparse, self.crowded = sparse, None
+
+    def put_run(self, lo: int, run: list[str | None]) -> int:
+        """Fill the free places from `lo` on with channel, client, channel ...; how many births."""
+        births = len(run) // 2 - run[0::2].count(None)
+        if self.sparse is not None and self.count + births <= _CROWDED:
+            for at, (channel, client) in enumerate(zip(run[0::2], run[1::2], strict=True), lo):
+                if channel is not None:
+                    self.sparse[at] = (channel, client or "")
+        else:
+            crowded = self._crowd()
+            crowded[2 * lo : 2 * lo + len(run)] = run
+        self.count += births
+        return births
+
+    def rows(self, lo: int, hi: int) -> tuple[Sequence[int], Sequence[str | None], list[str]]:
+        """From `lo` to `hi`, rising: places, their channels (None: nothing there), clients."""
+        if self.crowded is not None:
+            crowded: list[Any] = self.crowded
+            return range(lo, hi), crowded[2 * lo : 2 * hi : 2], crowded[2 * lo + 1 : 2 * hi : 2]
+        assert self.sparse is not None
+        places = sorted([low for low in self.sparse if lo <= low < hi])
+        keys = [self.sparse[low] for low in places]
+        return places, [key[0] for key in keys], [key[1] for key in keys]
+
+    def _crowd(self) -> list[str | None]:
+        if self.crowded is None:
+            assert self.sparse is not None
+            crowded: list[str | None] = [None] * (2 * PAGE_BIRTHS)
+            for at, (channel, client) in self.sparse.items():
+                crowded[2 * at], crowded[2 * at + 1] = channel, client
+            self.sparse, self.crowded = None, crowded
+        return self.crowded
 
     def births(self, base: int, lo: int, hi: int) -> list[int]:
         """What is here from `lo` to `hi`, rising, each as `base` + its place."""
@@ -129,6 +163,47 @@ class Births:
         self.sum = (self.sum + mixed) & _MASK
         self._count += 1
 
+    def put_run(self, first: int, run: list[str | None], versions: Versions) -> None:
+        """Note live births, none of which is live yet: channel, client of `first`, of the next ...
+
+        None twice stands for a birth that is not live. `versions` names those not at 0.
+        """
+        for at in range(first & ~_LOW, first + len(run) // 2, PAGE_BIRTHS):
+            lo = max(first, at)
+            part = run[2 * (lo - first) : 2 * (at + PAGE_BIRTHS - first)]
+            live = compress(count(lo), part[0::2])  # a channel has a name: it is not ''
+            if versions:
+                mixed = sum([mix(x, versions.get(x, _ZERO)[0]) for x in live])
+            else:
+                mixed = sum(map(mix, live, repeat(0)))
+            page = self._pages.get(at >> _SHIFT) or _Page()
+            births = page.put_run(lo & _LOW, part)
+            if births:
+                self._pages[at >> _SHIFT] = page
+                page.sum = (page.sum + mixed) & _MASK
+                self.sum = (self.sum + mixed) & _MASK
+                self._count += births
+
+    def entries(self, runs: Runs) -> dict[str, dict[str, int]]:
+        """Channel -> client -> birth of what is live inside `runs`, rising."""
+        found: dict[str, dict[str, int]] = {}
+        for number, lo, hi in self._touched(runs):
+            places, channels, clients = self._pages[number].rows(lo, hi)
+            base = number << _SHIFT
+            births = range(base + lo, base + hi) if len(places) == hi - lo else None
+            channel = channels[0] if channels else None
+            if births and channel is not None and channels.count(channel) == len(births):
+                found.setdefault(channel, {}).update(zip(clients, births, strict=True))
+                continue
+            before, into = None, dict[str, int]()
+            for low, channel, client in zip(places, channels, clients, strict=True):
+                if channel is None:
+                    continue
+                if channel is not before:
+                    before, into = channel, found.setdefault(channel, {})
+                into[client] = base + low
+        return found
+
     def remove(self, birth: int, version: int) -> None:
         """Forget a live birth, which has `version`."""
         number = birth >> _SHIFT
@@ -157,7 +232,7 @@ class Births:
             for number, lo, hi in self._touched(runs)
         )
 
-    def sum_within(self, runs: Runs, versions: Mapping[int, tuple[int, str, bytes]]) -> int:
+    def sum_within(self, runs: Runs, versions: Versions) -> int:
         """The sum over the live births inside `runs`; `versions` names those not at 0."""
         total = 0
         for number, lo, hi in self._touched(runs):

@@ -89,10 +89,12 @@ class Change:
     joined: list[Row] = field(default_factory=list)
     removed: list[Row] = field(default_factory=list)
     updated: list[Row] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
+    """Where others joined, who are not in `joined` since nobody is told: see `MemberSet.told`."""
     births_met: int = 0
     """How often a newer birth took the place of an older one of the same client."""
     touched: bool = False
     """Whether anything at all is different now: memberships, declarations or births seen."""
 
     def __bool__(self) -> bool:
-        return bool(self.joined or self.removed or self.updated)
+        return bool(self.joined or self.removed or self.updated or self.channels)

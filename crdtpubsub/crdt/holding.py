@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from crdtpubsub.crdt.delta import PLAIN, Delta, Extra
@@ -25,6 +25,8 @@ class Holding:
         # channel -> owner -> that owner's own `channels[channel]`, the same object.
         self._by_channel: dict[str, dict[NodeId, Clients]] = {}
         self._next = first_birth
+        self.told: Container[str] | None = None
+        """Of who joined other channels than these in a row, `Change.channels` tells; None: all."""
         # What a closed scope of the same life had minted is over.
         self._mine = self.hold(me)
         self._mine.seen = (1, first_birth) if first_birth > 1 else EMPTY

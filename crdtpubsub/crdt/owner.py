@@ -10,7 +10,7 @@ from typing import Final
 
 from crdtpubsub.crdt.births import Births
 from crdtpubsub.crdt.delta import PLAIN, Delta, Extra, Row
-from crdtpubsub.crdt.intervals import EMPTY, Runs, contains, intersection
+from crdtpubsub.crdt.intervals import EMPTY, Runs, contains, count, intersection
 from crdtpubsub.names import DECLARATION, NodeId
 
 __all__ = ["NO_CLIENTS", "NO_GROUPS", "Clients", "Groups", "Owner", "Roll"]
@@ -119,13 +119,11 @@ class Owner:
     def delta(self, runs: Runs) -> Delta:
         """What is known here about those of `runs` that were seen."""
         said = intersection(runs, self.seen)
-        entries: dict[str, dict[str, int]] = {}
+        entries = self.births.entries(said)
         extras: dict[int, Extra] = {}
-        for birth in self.births.within(said):
-            channel, client = self.births.get(birth) or ("", "")
-            entries.setdefault(channel, {})[client] = birth
-            if birth in self.extras:
-                extras[birth] = self.extras[birth]
+        if held := self.extras:
+            for clients in entries.values():
+                extras.update([(b, held[b]) for b in clients.values() if b in held])
         return Delta(self.node, said, entries, extras)
 
     def live(self, runs: Runs) -> tuple[Runs, dict[int, int]]:
@@ -136,6 +134,8 @@ class Owner:
 
     def prefix(self, runs: Runs, live_max: int) -> Runs:
         """As much of `runs`, from the lowest on, as holds at most `live_max` live births."""
+        if count(runs) <= live_max:
+            return runs
         for number, birth in enumerate(self.births.within(runs)):
             if number == live_max:
                 return intersection(runs, (1, birth))

@@ -108,6 +108,8 @@ class Router:
         for rows in (change.joined, change.removed):
             for row in rows:
                 self._routes.pop(row[0], None)
+        for channel in change.channels:
+            self._routes.pop(channel, None)
         for channel, _, _, extra in change.updated:
             route = self._routes.get(channel)
             if route is not None and (extra[1] or route.groups):

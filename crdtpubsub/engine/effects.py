@@ -171,6 +171,7 @@ class Changed:
     updated: tuple[MemberRow, ...]
     cause: Cause
     whole: bool = False  # all of that owner at once; nobody is named while nobody watches
+    channels: tuple[str, ...] = ()  # where more joined, who are not named: nobody watches
 
 
 @light

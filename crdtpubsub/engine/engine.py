@@ -7,7 +7,7 @@ It does no I/O, reads no clock and rolls no dice of its own; remote input never 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import assert_never
 
 from crdtpubsub.config import Config
@@ -242,12 +242,13 @@ class Engine(Reading):
         """What peers are known to know: tokens, and the answers to `AskSeen`."""
         return self._knowing
 
-    def watch(self, watched: bool) -> None:
-        """Whether `Changed` must list members when whole nodes come and go.
+    def watch(self, watched: bool, read: Container[str] = ()) -> None:
+        """Whether `Changed` must name all members: when whole nodes come and go, and in any case.
 
-        On by default; a driver without watchers spares itself the lists.
+        On by default; a driver without watchers spares itself the lists, but for those of single
+        members in the channels `read`.
         """
-        self._replication.watched = watched
+        self._replication.tell(None if watched else read)
 
     # ---------------------------------------------------------------- frames in
 

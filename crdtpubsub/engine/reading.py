@@ -65,6 +65,12 @@ class Reading:
         ]
         return tuple(sorted(found))
 
+    def count(self, scope: str, channel: str) -> int:
+        """How many they are. O(owners)."""
+        by_owner = self._replication.scopes[scope].members.by_owner(channel)
+        listed = self._cluster.listed
+        return sum([len(c) - (DECLARATION in c) for who, c in by_owner.items() if listed(who)])
+
     def channels(self, scope: str) -> tuple[str, ...]:
         """Every channel that has a listed member or was declared by a listed life, sorted."""
         state = self._replication.scopes.get(scope)

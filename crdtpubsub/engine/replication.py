@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final, assert_never
 
 from crdtpubsub.config import Config
@@ -38,7 +39,6 @@ class Replication(Writing):
     ) -> None:
         self.me = fact.node
         self.config = config
-        self.watched = True
         self.cluster = Cluster(fact, seeds, config, dice, self)
         self.scopes = OpenScopes()
         self._dice = dice
@@ -46,6 +46,7 @@ class Replication(Writing):
         self._next_births: dict[str, int] = {}  # of closed scopes: a life never mints twice
         self._sweeping: list[tuple[MemberSet, Owner]] = []
         self._now = now
+        self.told: Container[str] | None = None
         self._open(DEFAULT_SCOPE)
         self._gossip_at = now + self._gossip_pause_s()
         self._gaps = Gaps(self.cluster.peers.get, self._say_all_rows)
@@ -92,7 +93,14 @@ class Replication(Writing):
             self.cluster,
             self._dice,
         )
+        state.members.told = self.told
         return state
+
+    def tell(self, channels: Container[str] | None) -> None:
+        """Whom `Changed` names: members of these channels, or, None, all."""
+        self.told = channels
+        for state in self.scopes.values():
+            state.members.told = channels
 
     def open_scope(self, scope: str) -> None:
         """Take part in an overlay."""
@@ -327,7 +335,7 @@ class Replication(Writing):
             state.router.clear()
             if was_up:
                 state.gossip.lost(peer.node)
-            rows = state.members.roll(peer.node) if self.watched else ()
+            rows = state.members.roll(peer.node) if self.told is None else ()
             joined, left = ((), rows) if was_up else (rows, ())
             changed = Changed(state.scope, peer.node, joined, left, (), cause, whole=True)
             self.cluster.out.append(changed)

@@ -142,6 +142,7 @@ class Writing:
                         tuple(change.removed),
                         tuple(change.updated),
                         Cause.OP,
+                        channels=tuple(change.channels),
                     )
                 )
         elif change.removed:

@@ -25,6 +25,7 @@ from crdtpubsub.runtime.limits import LIMIT_TOLD
 from crdtpubsub.runtime.mailbox import Mailbox
 from crdtpubsub.runtime.message import Exit, Message
 from crdtpubsub.runtime.requests import Requests
+from crdtpubsub.runtime.rosters import AllRosters
 from crdtpubsub.runtime.sending import Sender
 from crdtpubsub.runtime.spreading import Spread
 from crdtpubsub.runtime.telling import Teller
@@ -72,7 +73,7 @@ class Core:
         self.lost_in_drain: dict[NodeId, int] | None = None  # from the begin of a drain on
         self.sleeping = False  # the I/O thread polls, and would like to be woken
         self.sleep_until = 0.0
-        self.listeners: list[Callable[[Iterable[str] | None], None]] = []
+        self.rosters = AllRosters()
         self.bell = Bell()
         self.pulse = False
         self.to_wake: set[Bell] = set()
@@ -80,6 +81,7 @@ class Core:
         self.teller = Teller(self.name, self.counters, lock)
         self.tallies = self.teller.tallies
         self.watchers = Watchers(engine, self._watcher_behind)
+        self.read(self.rosters)
         self._telling = RLock()  # notes are told in their order, whoever lets go
 
     # ---------------------------------------------------------------- under the lock
@@ -233,6 +235,11 @@ class Core:
         self.tickets.clear()
         self.requests.give_up()
 
+    def read(self, rosters: AllRosters) -> None:
+        """Keep these as the members are."""
+        self.rosters = rosters
+        self.watchers.read(rosters)
+
     def _changed(self, effect: ef.Changed) -> None:
         self.pulse = True
         channels: set[str] | None = None
@@ -242,9 +249,9 @@ class Core:
             channels = {row[0] for row in effect.joined}
             channels.update(row[0] for row in effect.left)
             channels.update(row[0] for row in effect.updated)
+            channels.update(effect.channels)
         self.to_wake.update([feed.bell for feed in self.watchers.tell(effect, channels)])
-        for listener in self.listeners:
-            listener(channels)
+        self.rosters.changed(effect)
 
     def _mine_changed(self, effect: ef.Changed) -> None:
         mailboxes = self.mailboxes
@@ -331,8 +338,7 @@ class Core:
                 ticket.give_up()
                 self.tell(ticket)
         self.sender.recover()
-        for listener in self.listeners:
-            listener(None)
+        self.rosters.lost()
         self.to_wake.update([feed.bell for feed in self.watchers.lose()])
         scopes = self.engine.scopes()
         for exit_due, before in due:

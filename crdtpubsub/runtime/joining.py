@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from crdtpubsub.engine import events as ev
 from crdtpubsub.errors import ClosedError, CrdtPubSubError
-from crdtpubsub.runtime.core import Core
 from crdtpubsub.runtime.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -109,24 +108,24 @@ class Joiner:
             mailbox.channels.add(channel)
         else:  # it is one already, or somebody watches
             core.engine.handle(ev.Join(scope, channel, client, group, meta), monotonic())
-        return self._tell(core, channel, done)
+        return self._tell(scope, channel, client, done)
 
     def _left(self, channel: str, client: str, mailbox: Mailbox) -> tuple[bool, bool]:
         core, scope = self._runtime.core, mailbox.scope
         if core.watchers.any:
             leave = ev.Leave(scope, channel, core.engine.me, client, by_client=True)
             left = core.engine.handle(leave, monotonic())
-            return bool(left), self._tell(core, channel, 0)
+            return bool(left), self._tell(scope, channel, client, 0)
         done = core.engine.end(scope, channel, client, monotonic())
         if not done:
             return False, False
         mailbox.channels.discard(channel)
-        return True, self._tell(core, channel, done)
+        return True, self._tell(scope, channel, client, done)
 
-    def _tell(self, core: Core, channel: str, done: int) -> bool:
+    def _tell(self, scope: str, channel: str, client: str, done: int) -> bool:
+        core = self._runtime.core
         if done:
-            for listener in core.listeners:
-                listener((channel,))
+            core.rosters.touch(scope, channel, core.engine.me, client)
             if core.bell:
                 core.pulse = True
             if done == 1:

@@ -33,6 +33,7 @@ from crdtpubsub.runtime.message import Message
 from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
 from crdtpubsub.runtime.place import Place
 from crdtpubsub.runtime.receipts import Outcome, Receipt, receipt_of
+from crdtpubsub.runtime.rosters import AllRosters
 from crdtpubsub.runtime.sending import Sender
 from crdtpubsub.runtime.streams import Streams
 from crdtpubsub.runtime.telling import log
@@ -75,7 +76,7 @@ class Runtime:
         self._thread: threading.Thread | None = None
         self._failed: BaseException | None = None
         self._ended = False
-        self._listeners: list[Callable[[Iterable[str] | None], None]] = []
+        self.rosters = AllRosters()
         self._closing = self.draining = self._forked = False
         self.streams = Streams()
         self._published = 0
@@ -119,6 +120,7 @@ class Runtime:
             return
         self._closing = True  # also for a `start` that comes at the same time, in another thread
         self.streams.stopped = True
+        self.rosters.lost()
         if self.endpoint:
             self.core.transport.wake()
 
@@ -187,6 +189,7 @@ class Runtime:
         self._forked = self.streams.stopped = self._thread is not None
         if self.endpoint:
             self.core.spread.messages = []  # nobody here may take the lock of the parent
+        self.rosters.lost()
         if not self._forked:
             self._draw()
 
@@ -359,10 +362,6 @@ class Runtime:
         for owner, outcome in refused.items():
             self.core.tallies.add(REFUSED[outcome], owner)
 
-    def on_change(self, listener: Callable[[Iterable[str] | None], None]) -> None:
-        """Call `listener` under the lock with the channels whose members changed; None: all."""
-        self._listeners.append(listener)
-
     def snapshot(self) -> dict[str, int]:
         """Every counter there is. Under the lock."""
         counters = self.core.snapshot()
@@ -398,6 +397,7 @@ class Runtime:
             log.exception("node %s: its I/O thread failed; the node is closed", self.name)
         finally:
             self._closing = True
+            self.rosters.lost()
             with core.lock:
                 # For who stands before the lock: nobody would answer.
                 self.draining = self.streams.stopped = True
@@ -426,7 +426,7 @@ class Runtime:
         lock = HandOverLock()
         sender = Sender(transport, lock, self.config, self._tag, self.id, Encoder())
         self.core = Core(engine, sender, transport, lock, self.config)
-        self.core.listeners = self._listeners
+        self.core.read(self.rosters)
         self.core.bell = self.bell
         self.core.teller.board = self.board
         self.asker.requests.serve(self.core)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Final, Self
 from weakref import ref
 
@@ -123,6 +123,7 @@ class Watchers:
         self._of_channel: dict[str, list[_Known]] = {}
         self._of_prefix: list[_Known] = []
         self._gone: deque[ref[WatchFeed]] = deque()  # a finalizer may come at any moment
+        self._read: Container[str] = ()
         self._watching(False)
 
     def __len__(self) -> int:
@@ -130,7 +131,12 @@ class Watchers:
 
     def _watching(self, watched: bool) -> None:
         self.any = watched
-        self._engine.watch(watched)
+        self._engine.watch(watched, self._read)
+
+    def read(self, channels: Container[str]) -> None:
+        """Of these the members are named in every change, though nobody watches."""
+        self._read = channels
+        self._watching(self.any)
 
     def begin(self, feed: WatchFeed) -> list[tuple[NodeId, Roll]]:
         """Feed it from now on; everybody listed at this moment in what it is about, by owner."""

@@ -21,19 +21,26 @@ from crdtpubsub import (
     PayloadError,
     PayloadTooLargeError,
 )
+from crdtpubsub.names import DEFAULT_SCOPE
 from tests.api.helpers import WAIT_S, exits, message, nodes, story, until
 
 pytestmark = pytest.mark.net
 
 
 def fresh(node: Node, channel: str) -> tuple[Member, ...]:
-    """What is cached must be what would be built now."""
-    cached = node.members(channel)
-    assert node.count(channel) == len(cached)
-    node._views._members.clear()
-    assert node.members(channel) == cached
-    assert node.count(channel) == len(cached)
-    return cached
+    """What is kept must be what would be built at the same moment."""
+    core, views = node._runtime.core, node._views
+    while True:
+        node.members(channel)
+        with core.lock:
+            kept = views.listed.get(channel)
+            built = views._build(channel, include_down=False)
+            count = core.engine.count(DEFAULT_SCOPE, channel)
+        if kept is not None:  # else something came in between
+            assert kept == built
+            assert [m.meta for m in kept] == [m.meta for m in built]
+            assert count == len(built)
+            return kept
 
 
 @story

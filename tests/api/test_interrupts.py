@@ -63,7 +63,7 @@ def check(node: Node) -> None:
         router = core.engine._replication.scopes[DEFAULT_SCOPE].router
         for channel, route in router._routes.items():
             assert route == router._build(channel), channel
-        for channel, seen in node._views._members.items():
+        for channel, seen in node._views.listed.items():
             assert seen == node._views._build(channel, include_down=False), channel
         for line in core.sender._lines.values():
             queued = sum(len(record) for record, _ in line.outbox._records)

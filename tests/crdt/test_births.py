@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crdtpubsub.crdt import births as module
 from crdtpubsub.crdt.births import PAGE_BIRTHS, Births
+from crdtpubsub.crdt.delta import Extra
 from tests.crdt.strategies import expand, flatten
 
 M64 = (1 << 64) - 1
@@ -40,6 +41,47 @@ def compare(births: Births, live: dict[int, int], asked: set[int]) -> None:
     assert list(births.within(runs)) == sorted(asked & live.keys())
     assert births.sum_within(runs, extras) == recount({b: live[b] for b in asked & live.keys()})
     assert births.sum_within((1, 1 << 62), extras) == births.sum
+    entries = dict[str, dict[str, int]]()
+    for birth in births.within(runs):
+        channel, client = births.get(birth) or ("", "")
+        entries.setdefault(channel, {})[client] = birth
+    assert births.entries(runs) == entries
+
+
+@given(
+    st.one_of(st.integers(1, 40), st.integers(PAGE_BIRTHS - 9, PAGE_BIRTHS + 9)),
+    st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    st.sampled_from([1, 9, 20]),
+    st.sets(numbers, max_size=60),
+    spans,
+)
+def test_a_run_at_once_is_the_same_one_by_one(
+    first: int, kinds: list[int], times: int, before: set[int], asked: list[tuple[int, int]]
+) -> None:
+    """Of each birth: not live, in this channel, in that one, or with a version."""
+    kinds *= times
+    births, one_by_one, live = Births(), Births(), dict[int, int]()
+    for birth in before - set(range(first, first + len(kinds))):
+        for each in (births, one_by_one):
+            each.put(birth, ("c", "u"), 0)
+        live[birth] = 0
+    run: list[str | None] = []
+    versions: dict[int, Extra] = {}
+    for birth, kind in enumerate(kinds, first):
+        run += (f"c{kind % 2}", f"u{birth}") if kind else (None, None)
+        if kind:
+            live[birth] = 5 if kind == 3 else 0
+            one_by_one.put(birth, (f"c{kind % 2}", f"u{birth}"), live[birth])
+        if kind == 3:
+            versions[birth] = (5, "", b"")
+    births.put_run(first, run, versions)
+    for each in (births, one_by_one):
+        compare(each, live, runs_of(asked))
+    everything = (1, 1 << 62)
+    assert births.entries(everything) == one_by_one.entries(everything)
+    for birth in live:
+        births.remove(birth, live[birth])
+    assert (len(births), births.sum) == (0, 0)
 
 
 @given(steps, spans)

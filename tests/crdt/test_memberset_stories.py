@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from crdtpubsub.crdt import admission
 from crdtpubsub.crdt.delta import Delta
 from crdtpubsub.crdt.intervals import contains, difference
 from crdtpubsub.crdt.memberset import RUNS_MAX, Claimed, MemberSet
@@ -326,6 +327,76 @@ def test_an_interrupt_anywhere_in_a_join_leaves_an_honest_set(again: bool) -> No
         (extra,) = (row[3] for row in a.roll(A) if row[0] == "y")
         assert extra[1:] == ("h", b"2")
         check_indexes(a)
+        if not broken:
+            return
+        at += 1
+
+
+def in_a_row() -> tuple[MemberSet, MemberSet, Delta]:
+    """What B knows of A, and what comes next: in an old channel and in new ones, some ended."""
+    a, b = MemberSet(A), MemberSet(B)
+    b.hold(A)
+    for client in ("t", "u"):
+        b.merge(wrote(a, "x", client, group="g"))
+    first = a.next_birth
+    for channel, client in (("x", "v"), ("x", "gone"), ("y", "u"), ("y", DECLARATION), ("z", "u")):
+        wrote(a, channel, client, meta=b"1" if channel == "y" else None)
+    a.end("x", "gone")
+    return a, b, a.delta(A, (first, a.next_birth))
+
+
+def test_joins_in_a_row_are_merged_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, template, delta = in_a_row()
+    changes = []
+    for least in (2, 99):
+        monkeypatch.setattr(admission, "ROW_MIN", least)
+        assert (admission.in_a_row(template.seen(A), delta) is None) is (least == 99)
+        b = copy.deepcopy(template)
+        changes.append(b.merge(delta))
+        assert canonical(b)[A] == canonical(a)[A]
+        check_indexes(b)
+        assert not b.merge(delta).touched, "the second time it is nothing new"
+    assert changes[0] == changes[1]
+    assert len(changes[0].joined) == 3, "a declaration is no member"
+
+
+def test_who_joins_where_nobody_is_told_is_named_by_the_channel_alone() -> None:
+    _, b, delta = in_a_row()
+    b.told = {"z"}
+    change = b.merge(delta)
+    assert [row[:2] for row in change.joined] == [("z", "u")]
+    assert change.channels == ["x", "y"]
+    assert change
+
+
+def test_of_births_in_a_row_a_newer_one_takes_the_place_of_an_older() -> None:
+    """The removal of the older one is on its way."""
+    a, b, _ = in_a_row()
+    a.end("x", "u")
+    for channel in ("x", "y", "w"):
+        wrote(a, channel, "u" if channel == "x" else "new")
+    delta = a.delta(A, (3, a.next_birth))
+    assert admission.in_a_row(b.seen(A), delta) is not None
+    change = b.merge(delta)
+    assert change.births_met == 1
+    assert [row[:2] for row in change.removed] == [("x", "u")]
+    check_indexes(b)
+
+
+def test_an_interrupt_anywhere_in_a_merge_of_joins_in_a_row_leaves_an_honest_set() -> None:
+    _, template, delta = in_a_row()
+    whole = copy.deepcopy(template)
+    whole.merge(delta)
+    at = 0
+    while True:
+        b = copy.deepcopy(template)
+        broken = interrupted(at, lambda b=b: b.merge(delta))  # type: ignore[misc]
+        check_indexes(b)
+        assert entries(template, A) <= entries(b, A) <= entries(whole, A), at
+        seen = {n for n in range(3, 10) if contains(b.seen(A), n)}
+        assert seen - {birth for _, _, birth, _ in entries(b, A)} <= {4}, at
+        b.merge(delta)
+        assert canonical(b) == canonical(whole), at
         if not broken:
             return
         at += 1
