@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from crdtpubsub import Notice
+from crdtpubsub import LimitReached, Notice
 from crdtpubsub.cli.joining import add_verb, make_node
 from crdtpubsub.cli.output import objects, shown
 
@@ -44,6 +44,8 @@ async def _run(args: argparse.Namespace) -> int:
 
 def _show(notice: Notice, *, as_json: bool) -> None:
     event, said = type(notice).__name__, asdict(notice)
+    if isinstance(notice, LimitReached):
+        said["about"] = notice.about
     if as_json:
         objects({"event": event, **said})
         return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
-from crdtpubsub import ConfigError, Member, Node, Snapshot
+from crdtpubsub import ConfigError, Member, NodeId, Snapshot
 from crdtpubsub.cli.joining import add_verb, joined
 from crdtpubsub.cli.members import meta_of
 from crdtpubsub.cli.output import objects, shown
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 __all__ = ["add_parser"]
+
+NAMES_MAX: Final = 4096
+"""Of nodes that have left, too: it is said who left, and where it was."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -34,24 +38,32 @@ def add_parser(subparsers: Subparsers) -> None:
 async def _run(args: argparse.Namespace) -> int:
     if args.channel is not None and args.prefix is not None:
         raise ConfigError("watch CHANNEL or --prefix, not both")
+    names: dict[NodeId, str] = {}
     async with joined(args, "watch") as node:
         async for item in node.watch(args.channel, prefix=args.prefix):
+            if len(names) > NAMES_MAX:
+                names.clear()
+            names |= {peer.node: peer.name for peer in node.peers()}
             if isinstance(item, Snapshot):
                 if args.json:
                     objects({"event": "snapshot", "members": len(item.members)})
                 else:
                     print(f"= {len(item.members)} members", flush=True)
-                _show(node, "present", item.members, "snapshot", as_json=args.json)
+                _show(names, "present", item.members, "snapshot", as_json=args.json)
                 continue
             for event in ("joined", "left", "updated"):
-                _show(node, event, getattr(item, event), str(item.cause), as_json=args.json)
+                _show(names, event, getattr(item, event), str(item.cause), as_json=args.json)
     return 1
 
 
 def _show(
-    node: Node, event: str, members: tuple[Member, ...], cause: str, *, as_json: bool
+    names: Mapping[NodeId, str],
+    event: str,
+    members: tuple[Member, ...],
+    cause: str,
+    *,
+    as_json: bool,
 ) -> None:
-    names = {peer.node: peer.name for peer in node.peers()}
     for m in members:
         name, meta = names.get(m.node), meta_of(m)
         if as_json:

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 import pytest
 
-from crdtpubsub import SyncNode
+from crdtpubsub import LimitReached, SyncNode
 from crdtpubsub.cli import output, progress
 from crdtpubsub.cli.__main__ import _parser, main
+from crdtpubsub.cli.node import _show as show_notice
 from crdtpubsub.cli.progress import Bar
 from crdtpubsub.cli.top import _show
 from tests.api.cli import COMMAND, WITHIN_S, records, run, running
@@ -200,6 +201,16 @@ def test_without_a_verb_there_is_help(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr()
     assert said.out == ""
     assert "crdtpubsub sub room" in said.err
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_node_says_what_to_do_about_a_limit(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_notice(LimitReached("peers_full", "ab" * 16, 3), as_json=as_json)
+    said = capsys.readouterr().out
+    assert "LimitReached" in said
+    assert "raise Config.peers_max" in said
 
 
 @net

@@ -208,6 +208,7 @@ def test_watch_tells_who_comes_and_goes(world: str) -> None:
         assert (left["event"], left["cause"], left["id"], left["node"]) == (
             "left", "op", "ann", life,
         )  # fmt: skip
+        assert left["name"] == "one"  # its node is gone, and was known
         assert watch.end() == (130, "", "")
 
 
