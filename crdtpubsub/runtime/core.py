@@ -31,6 +31,7 @@ from crdtpubsub.runtime.spreading import Spread
 from crdtpubsub.runtime.telling import Teller
 from crdtpubsub.runtime.watchers import Watchers, WatchFeed
 from crdtpubsub.transport.base import Transport, is_endpoint
+from crdtpubsub.wire.messages import Taken
 
 __all__ = ["Core"]
 
@@ -68,6 +69,7 @@ class Core:
         self.mailboxes: dict[str, Mailbox] = {}
         self.spread = Spread(self)
         self.dials: list[ef.Connect | ef.Redial | ef.Disconnect] = []  # for the I/O thread
+        self.taken: dict[str, Taken] = {}  # by endpoint: what its peer is to be told
         self.lagging: list[str] = []
         self.overflowed: list[str] = []  # clients that a full queue closed: they leave
         self.lost_in_drain: dict[NodeId, int] | None = None  # from the begin of a drain on
@@ -140,6 +142,9 @@ class Core:
 
     def _say(self, effect: ef.Send) -> None:
         sender, message = self.sender, effect.message
+        if isinstance(message, Taken):
+            self.taken.update(dict.fromkeys(effect.endpoints, message))
+            return
         record = sender.encoder.message(message)
         if isinstance(message, URGENT):
             for endpoint in effect.endpoints:
@@ -150,6 +155,16 @@ class Core:
         else:
             for endpoint in effect.endpoints:
                 self._put_gossip(endpoint, record)
+
+    def say_taken(self) -> None:
+        """Tell each peer what was taken of its frames: once a turn, the last of it. Not under the
+        lock, by the I/O thread.
+        """
+        if self.taken:
+            with self.lock:
+                while self.taken:
+                    endpoint, message = self.taken.popitem()
+                    self.sender.put_urgent(endpoint, self.sender.encoder.message(message))
 
     def limit(self, what: str, whom: str, times: int) -> None:
         """Something reached its limit; it is counted elsewhere. Under the lock."""

@@ -89,6 +89,7 @@ class Loop:
             self.dialler.look(now)
         while self.core.dials:
             self.dialler.do(self.core.dials.pop(0))
+        self.core.say_taken()
         emptied = self.core.sender.drain()
         self._streaming = self.core.sender.drained_records > STREAM_RECORDS
         for endpoint in emptied:

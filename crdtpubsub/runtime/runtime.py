@@ -29,6 +29,7 @@ from crdtpubsub.runtime.joining import Joiner
 from crdtpubsub.runtime.living import began, made
 from crdtpubsub.runtime.loop import GOODBYE_S, Loop
 from crdtpubsub.runtime.mailbox import Mailbox
+from crdtpubsub.runtime.memory import keep_freed_memory
 from crdtpubsub.runtime.message import Message
 from crdtpubsub.runtime.notices import REFUSED, NoticeBoard
 from crdtpubsub.runtime.place import Place
@@ -386,6 +387,7 @@ class Runtime:
             self.bell.ring()
 
     def _live(self) -> None:
+        keep_freed_memory()
         loop = self._open()
         core = self.core
         self.bell.ring()

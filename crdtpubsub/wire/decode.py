@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgpack  # type: ignore[import-untyped,unused-ignore]
 
@@ -111,20 +111,32 @@ class Decoder:
 
 def _body(body: bytes | memoryview) -> tuple[tuple[Message, ...], int]:
     size = len(body)
+    if size <= _GUARDED_BYTES and _claims_little(body):
+        read = reader()
+        # In one go: an unpacker that is fed costs ten times as much, and copies all twice.
+        heard = [read(record) for record in msgpack.unpackb(body, **_LIMITS, max_map_len=size)]
+    else:
+        heard = _guarded(body, size)
+    messages = tuple([message for message in heard if message is not None])
+    return messages, len(heard) - len(messages)
+
+
+def _claims_little(body: bytes | memoryview) -> bool:
+    """Whether it is an array that is no longer than arrays inside of records may be."""
+    first = body[0] if body else 0
+    if first == 0xDC and len(body) > 2:
+        return body[1] << 8 | body[2] <= CHUNK
+    return 0x90 <= first <= 0x9F
+
+
+def _guarded(body: bytes | memoryview, size: int) -> list[Message | None]:
     budget = _Budget() if size > _GUARDED_BYTES else None
     unpacker = msgpack.Unpacker(
         None,
         read_size=size,
         max_buffer_size=size,
-        use_list=False,
-        raw=False,
-        strict_map_key=True,
-        max_str_len=HEADER_TEXT_BYTES_MAX,
-        max_bin_len=PAYLOAD_BYTES_MAX,
-        max_array_len=CHUNK,
         max_map_len=size,
-        max_ext_len=0,
-        ext_hook=_no_ext,
+        **_LIMITS,
         object_hook=budget and budget.spend,
         list_hook=budget and budget.spend,
     )
@@ -140,8 +152,7 @@ def _body(body: bytes | memoryview) -> tuple[tuple[Message, ...], int]:
         refuse(f"{claimed} records claimed, {len(heard)} found")
     if unpacker.tell() != size:
         refuse(f"{size - unpacker.tell()} bytes beyond the last record")
-    messages = tuple([message for message in heard if message is not None])
-    return messages, claimed - len(messages)
+    return heard
 
 
 class _Budget:
@@ -165,3 +176,15 @@ class _Budget:
 
 def _no_ext(code: int, _data: bytes) -> NoReturn:
     refuse(f"extension type {code}")
+
+
+_LIMITS: Final[dict[str, Any]] = {
+    "use_list": False,
+    "raw": False,
+    "strict_map_key": True,
+    "max_str_len": HEADER_TEXT_BYTES_MAX,
+    "max_bin_len": PAYLOAD_BYTES_MAX,
+    "max_array_len": CHUNK,
+    "max_ext_len": 0,
+    "ext_hook": _no_ext,
+}

@@ -105,6 +105,8 @@ def _claims_little(payload: bytes) -> bool:
     takes gigabytes. Long arrays start with one of two bytes; so few of these, little harm.
     """
     size = len(payload)
+    if b"\xdc" not in payload and b"\xdd" not in payload:
+        return True  # asked first: to count takes thirty times as long, for each message
     short = min(payload.count(b"\xdc"), _NESTED_MAX) * min(size, 0xFFFF)
     long = min(payload.count(b"\xdd"), _NESTED_MAX) * size
     return 8 * (short + long) <= _CLAIMED_BYTES_MAX + 16 * size
