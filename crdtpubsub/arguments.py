@@ -26,7 +26,7 @@ __all__ = [
     "check_timeout",
     "from_environment",
     "made_from_environment",
-    "packer",
+    "per_thread",
 ]
 
 T = TypeVar("T")
@@ -35,18 +35,12 @@ _LOCAL_HOSTS: Final = ("127.", "[::1]", "localhost")
 
 
 class _PerThread(threading.local):
-    packer: PayloadPacker | None = None
+    def __init__(self) -> None:
+        self.packer = PayloadPacker()
 
 
-_per_thread = _PerThread()
-
-
-def packer() -> PayloadPacker:
-    """The payload packer of this thread: making one costs as much as packing."""
-    packer = _per_thread.packer
-    if packer is None:
-        packer = _per_thread.packer = PayloadPacker()
-    return packer
+per_thread: Final = _PerThread()
+"""The payload packer of this thread: making one costs as much as packing."""
 
 
 def check_seeds(seeds: Sequence[str]) -> None:

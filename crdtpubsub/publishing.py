@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from crdtpubsub.arguments import check_confirm, check_headers, packer
+from crdtpubsub.arguments import check_confirm, check_headers, per_thread
 from crdtpubsub.client import Client
 from crdtpubsub.crdt.intervals import count
 from crdtpubsub.crdt.token import Token
@@ -36,6 +36,7 @@ class Publisher:
         self._scope = scope
         self._published = 0
         self._say = runtime.streams.say
+        self._payload_max = runtime.config.payload_bytes_max
 
     async def publish(
         self,
@@ -97,7 +98,9 @@ class Publisher:
         if confirm is not None:
             to = To(self._scope, check_channel(channel))
             return await self._confirmed(to, data, headers, excluded(exclude), confirm)
-        payload, receipt = self._payload(data), None
+        payload, receipt = per_thread.packer.pack(data), None
+        if len(payload) > self._payload_max:
+            raise self._too_large(payload)
         if headers is None and exclude is None and after is None:
             receipt = self._say(self._scope, channel, payload)
         if receipt is None:
@@ -203,7 +206,9 @@ class Publisher:
             PayloadError, PayloadTooLargeError, InvalidNameError: nothing was sent.
             ClosedError, ForkedError: nothing was sent.
         """
-        payload = self._payload(data)
+        payload = per_thread.packer.pack(data)
+        if len(payload) > self._payload_max:
+            raise self._too_large(payload)
         if headers is None and exclude is None:
             short = self._say(self._scope, channel, payload)
             if short is not None:
@@ -233,14 +238,14 @@ class Publisher:
     def _packed(
         self, data: object, headers: Mapping[str, str] | None
     ) -> tuple[bytes, dict[str, str]]:
-        return self._payload(data), _checked(headers)
+        payload = per_thread.packer.pack(data)
+        if len(payload) > self._payload_max:
+            raise self._too_large(payload)
+        return payload, _checked(headers)
 
-    def _payload(self, data: object) -> bytes:
-        payload = packer().pack(data)
-        limit = self._runtime.config.payload_bytes_max
-        if len(payload) > limit:
-            raise PayloadTooLargeError(what="payload", size_bytes=len(payload), limit_bytes=limit)
-        return payload
+    def _too_large(self, payload: bytes) -> PayloadTooLargeError:
+        size_bytes, limit_bytes = len(payload), self._payload_max
+        return PayloadTooLargeError(what="payload", size_bytes=size_bytes, limit_bytes=limit_bytes)
 
 
 def _checked(headers: Mapping[str, str] | None) -> dict[str, str]:

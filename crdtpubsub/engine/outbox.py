@@ -40,6 +40,10 @@ WINDOW_MIN_BYTES: Final = 32 * 1024
 """A link starts with so much under way, and keeps it on the slowest line: at 1 Mbit it delays
 an answer to a probe by a third of a second. Twice what a receiver takes before it says so."""
 
+WIDE_FRAME_BYTES: Final = 192 * 1024
+"""What was gathered goes out in frames of up to a quarter of what may be under way, and no more
+than this: three times as many long messages a frame. A receiver takes 256 KiB in one go."""
+
 WAIT_LOW_S: Final = 0.1
 WAIT_HIGH_S: Final = 0.25
 """What is under way may wait this long on top of the best time seen: below the first more of
@@ -261,12 +265,16 @@ class Outbox:
         self.queued_bytes += len(record)
         self.budget.charge(record)
 
-    def room_bytes(self, most: int, high_water_bytes: int) -> int:
-        """What `add` takes, `most` at most: what leaves in one frame, and stays below the mark."""
+    def room_bytes(self, frame_bytes: int, high_water_bytes: int) -> int:
+        """How much `add` takes: what leaves in one frame, and stays below the mark."""
         if self.life is None:
             return 0
         below_mark = self.mark_bytes(high_water_bytes) - self.queued_bytes
-        return min(most, self.window_bytes // 2, below_mark)
+        return min(max(min(frame_bytes, self.window_bytes // 2), self._wide), below_mark)
+
+    @property
+    def _wide(self) -> int:
+        return min(WIDE_FRAME_BYTES, self.window_bytes // 4)
 
     def add(self, record: bytes, publications: int) -> None:
         """Queue many publications in one record, within `room_bytes`. Twice is as good as once."""
@@ -286,8 +294,9 @@ class Outbox:
         """The next frame: whom it is for, its records, and the publications sent before it.
 
         None if nothing may go. It is about `frame_bytes` at most, and less on a link that turned
-        out to be slow. The driver keeps a drawn frame until its transport takes it; `number()`
-        gives its place in the link.
+        out to be slow; more if it is one record of many publications, see `WIDE_FRAME_BYTES`.
+        The driver keeps a drawn frame until its transport takes it; `number()` gives its place
+        in the link.
         """
         if self._greetings:
             to, record = self._greetings.popleft()
@@ -309,7 +318,7 @@ class Outbox:
             record, kind = queue[0]
             whole = len(record)
             left = whole - self._cut_at
-            if size + left > limit:
+            if size + left > limit and (size or kind <= 1 or whole > self._wide or self._cut_at):
                 if not size:  # alone it is too long
                     size = limit
                     records.append(self._chunk(record, limit))

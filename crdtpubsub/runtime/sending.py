@@ -173,11 +173,12 @@ class Sender:
         if self.open is stream and stream.take(payload):
             return True
         self.seal()
-        room_bytes = min(GATHERED_BYTES_MAX, self.config.frame_bytes)
+        frame_bytes, high_water_bytes = self.config.frame_bytes, self.config.outbox_high_water_bytes
+        room_bytes = GATHERED_BYTES_MAX
         for _, endpoint in stream.route.links:
             if (line := self._lines.get(endpoint)) is None:
                 return False
-            room_bytes = line.outbox.room_bytes(room_bytes, self.config.outbox_high_water_bytes)
+            room_bytes = min(room_bytes, line.outbox.room_bytes(frame_bytes, high_water_bytes))
             if room_bytes <= 0:
                 return False
             line.stalled = False

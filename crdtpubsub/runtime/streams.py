@@ -17,8 +17,8 @@ __all__ = ["GATHERED_BYTES_MAX", "STREAMS_MAX", "Stream", "Streams"]
 STREAMS_MAX: Final = 4096
 """Channels whose streams are kept; of one more all are made anew."""
 
-GATHERED_BYTES_MAX: Final = 64 * 1024
-PLACE_BYTES: Final = 16
+GATHERED_BYTES_MAX: Final = 192 * 1024
+PLACE_BYTES: Final = 48
 """What a payload counts beside its bytes, where the wire takes at most 5: so no more are gathered
 than an array may hold (`wire/limits.py:CHUNK`)."""
 

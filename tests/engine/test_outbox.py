@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crdtpubsub.engine.outbox import URGENT_MAX, WINDOW_MIN_BYTES, Outbox
+from crdtpubsub.engine.outbox import URGENT_MAX, WIDE_FRAME_BYTES, WINDOW_MIN_BYTES, Outbox
 from crdtpubsub.names import NodeId
 
 HER = NodeId("02" * 16)
@@ -159,3 +159,33 @@ def test_what_is_confirmed_is_none_of_the_publications_a_drain_waits_for() -> No
     assert (box.has_publications, box.unacknowledged) == (True, 1)
     assert box.draw(1000, 0.0) is not None
     assert (box.has_publications, box.unacknowledged) == (True, 1)
+
+
+def test_many_publications_in_one_record_go_whole_where_much_may_be_under_way() -> None:
+    box = outbox()
+    record = bytes(WIDE_FRAME_BYTES)
+    box.window_bytes = MIB
+    assert box.room_bytes(64 * 1024, MIB) == WIDE_FRAME_BYTES
+    box.put(b"before", publication=True)
+    box.add(record, 30)
+    box.add(record, 30)  # an interrupt came after the first time
+    assert (box.queued_bytes, box.unacknowledged) == (6 + len(record), 31)
+    assert box.draw(64 * 1024, 0.0) == (HER, [b"before"], 0)
+    assert box.draw(64 * 1024, 0.0) == (HER, [record], 1)
+    assert box.sent.to(HER) == 31
+    assert (box.queued_bytes, box.in_flight_publications, box.unacknowledged) == (0, 31, 31)
+    box.release(1, 1, 0.0)
+    assert (box.sent.acknowledged, box.has_publications) == (31, False)
+
+
+def test_many_publications_in_one_record_are_cut_where_the_line_has_become_slow() -> None:
+    """And what of them is queued when the link breaks is counted one by one."""
+    box = outbox()
+    assert box.room_bytes(64 * 1024, MIB) == WINDOW_MIN_BYTES // 2
+    box.add(bytes(3 * WINDOW_MIN_BYTES // 4), 30)
+    drawn = box.draw(64 * 1024, 0.0)
+    assert drawn is not None
+    assert sum(map(len, drawn[1])) < WINDOW_MIN_BYTES // 2 + 30
+    assert (box.sent.to(HER), box.unacknowledged) == (0, 30)
+    box.clear()
+    assert (box.sent.unsent, box.dropped_publications) == (30, 30)
