@@ -93,7 +93,8 @@ def _timed(part: str, into: Path, *, quick: bool) -> bool:
 
 
 def _peers(into: Path, quick: bool) -> bool:
-    more = ("--quick", "--repeat", "1", "--give-up-s", "5") if quick else ("--give-up-s", "20")
+    more = ["--quick", "--repeat", "1"] if quick else []
+    more += ["--give-up-s", "5" if quick else "20", "--kill-give-up-s", "5" if quick else "20"]
     return _ran("peers", "--out", str(into / "peers"), *more, out=subprocess.DEVNULL)
 
 

@@ -54,8 +54,9 @@ def main() -> int:
     cli.add_argument("--out", type=Path, help="without a suffix; docs/benchmarks/DATE-peers")
     cli.add_argument("--from-lines", type=Path, help="no run: table and plots of an older one")
     cli.add_argument("--give-up-s", type=float, default=60.0, help="on 100,000 memberships")
+    cli.add_argument("--kill-give-up-s", type=float, default=45.0, help="on the end of a killed")
     args = cli.parse_args()
-    LIMITS.joins_s = args.give_up_s
+    LIMITS.joins_s, LIMITS.kill_s = args.give_up_s, args.kill_give_up_s
     out: Path = args.out or Path(f"docs/benchmarks/{datetime.now(tz=UTC):%Y-%m-%d}-peers")
     if args.from_lines:
         text = args.from_lines.read_text(encoding="utf-8")

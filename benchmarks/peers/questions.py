@@ -341,6 +341,7 @@ QUESTIONS: Final = {
             {"100,000, 100 joins/s": (100_000, 100.0, 150)},
             read_while_joined,
             ("100,000, 100 joins/s",),
+            once=True,
         ),
         Question("fan-out", {"1,000 subscribers": (1000, 10)}, fan_out, ("1,000 subscribers",)),
         Question(
@@ -353,7 +354,7 @@ QUESTIONS: Final = {
         Question("stop", {"owner of 1,000": (1000,)}, stop, ("owner of 1,000",), once=True),
         Question(
             "idle",
-            {f"{nodes} nodes": (nodes, 8.0) for nodes in (3, 10)},
+            {f"{nodes} nodes": (nodes, 6.0) for nodes in (3, 10)},
             idle,
             ("3 nodes",),
             once=True,
