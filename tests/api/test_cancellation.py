@@ -222,13 +222,19 @@ async def test_a_publication_that_waits_for_room_was_queued() -> None:
         await client.join("room")
         await node.wait_for("room", timeout=WAIT_S)
         line = node._runtime.core.sender._lines[other.endpoint]
+        room_at = node._runtime.core.sender.room_at
         said = 0
 
         async def attempt(cancelling: Cancelling) -> None:
             nonlocal said
+            # All was read, and is perhaps not acknowledged yet: to a link that stalled a publisher
+            # nothing is given before.
+            await until(lambda: room_at(other.endpoint) is None)
             async with stalled(other):
-                while line.outbox or node._runtime.core.sender.room_at(other.endpoint) is None:
-                    said += node.publish_nowait("room", [said, b"x" * 4096])
+                while room_at(other.endpoint) is None:
+                    while room_at(other.endpoint) is None:
+                        said += node.publish_nowait("room", [said, b"x" * 4096])
+                    await until(lambda: not line.outbox)  # it is all under way
                 outcome = await cancelling(node.publish("room", [said, b"x"]))
                 said += 1
             for _ in range(said - read()):
