@@ -41,7 +41,7 @@ class Introduction:
 
     def __init__(self, cluster: Cluster, now: float) -> None:
         self._cluster = cluster
-        self._redial_at = now
+        self._redial_at = now - SLACK_S  # at once
         self._links_at = now
         self._myself_at = now + MYSELF_AGAIN_S
 

@@ -116,6 +116,7 @@ class Core:
                 case ef.Greet():
                     sender.greet(effect.endpoint, effect.to, sender.encoder.message(effect.message))
                 case ef.Bind():
+                    self.pulse = True
                     sender.bind(effect.endpoint, effect.life)
                 case ef.Connect():
                     self._connect(effect)

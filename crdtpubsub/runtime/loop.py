@@ -105,10 +105,15 @@ class Loop:
 
     def _emptied(self, endpoint: str) -> None:
         line = self.core.sender.line(endpoint)
-        if line is not None and line.outbox.lagging and not line.outbox.queued_bytes:
+        if line is None:
+            return
+        if line.outbox.lagging and not line.outbox.queued_bytes:
             line.outbox.lagging = False
             self._handle(ev.LinkDrained(endpoint))
-        self.core.pulse = True
+            self.core.pulse = True
+        if line.awaited:  # else nobody waits for room, and who waits for news is not bothered
+            line.awaited = False
+            self.core.pulse = True
 
     def _handle(self, event: ev.Event) -> None:
         with self.core.lock:

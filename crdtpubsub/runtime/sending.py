@@ -35,6 +35,7 @@ class _Line:
     blocked: bool = False
     progress_at: float = 0.0  # when the peer last said what it took
     stalled: bool = False  # a publisher waited for it in vain: it holds nobody any more
+    awaited: bool = False  # a publisher was told that it is above its mark
 
 
 @dataclass(slots=True)
@@ -158,6 +159,7 @@ class Sender:
                 line.outbox.dropped_publications += 1
                 return False
             full.append(endpoint)
+            line.awaited = True
         else:
             line.stalled = False
         if not line.outbox.put(record, publication=True):
