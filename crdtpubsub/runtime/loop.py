@@ -111,7 +111,8 @@ class Loop:
             line.outbox.lagging = False
             self._handle(ev.LinkDrained(endpoint))
             self.core.pulse = True
-        if line.awaited:  # else nobody waits for room, and who waits for news is not bothered
+        # Only when there is room, or who waits for news would be bothered by every frame.
+        if line.awaited and self.core.sender.room_at(endpoint) is None:
             line.awaited = False
             self.core.pulse = True
 

@@ -35,7 +35,7 @@ class _Line:
     blocked: bool = False
     progress_at: float = 0.0  # when the peer last said what it took
     stalled: bool = False  # a publisher waited for it in vain: it holds nobody any more
-    awaited: bool = False  # a publisher was told that it is above its mark
+    awaited: bool = False  # a publisher was told that it is above its mark; until there is room
 
 
 @dataclass(slots=True)
