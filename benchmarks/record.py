@@ -166,7 +166,7 @@ def block(into: Path) -> str:
         said += [
             "`python -m benchmarks.record` wrote what follows, and no figure here is by hand.",
             machine(combined_facts(peers)),
-            "Medians of three, the systems in turn; compare ratios, since absolute figures drift",
+            f"{_repeats(peers)}, the systems in turn; compare ratios, since absolute figures drift",
             "with the machine. What a dash means, all versions and plots:",
             "[peers.md](docs/benchmarks/peers.md). "
             + ("Nothing was lost." if not lost else "What was lost stands beside the figure."),
@@ -183,6 +183,11 @@ def block(into: Path) -> str:
             costs = "Cost against nodes, channels, members and churn"
             said += [f"{costs}: [growth.md](docs/benchmarks/growth.md).", ""]
     return "\n".join(said[:-1]) + "\n" if said else ""
+
+
+def _repeats(peers: Sequence[Mapping[str, Any]]) -> str:
+    most = max([len(line.get("runs", ())) for line in peers])
+    return f"Medians of {most} runs" if most > 1 else "One run each"
 
 
 def _shown(found: Found) -> list[tuple[str, str, str]]:

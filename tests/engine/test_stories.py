@@ -172,6 +172,15 @@ def test_a_wrong_address_of_a_life_is_dialled_no_longer_than_it_is_a_candidate()
     assert ef.Disconnect("tcp://127.0.0.1:99") in node.take()
 
 
+def test_seeds_are_dialled_at_once() -> None:
+    """The first tick waited 100 ms, and two nodes met no sooner."""
+    seed = "tcp://seed:1"
+    node = Engine(ME, name="me", endpoint=MINE, seeds=(seed,), dice=random.Random(1), now=7.0)
+    assert node.next_deadline() <= 7.0
+    node.handle(ev.Tick(), 7.0)
+    assert seed in [effect.endpoint for effect in node.take() if isinstance(effect, ef.Connect)]
+
+
 def test_a_seed_that_says_it_listens_where_i_do_stays_a_seed() -> None:
     """It was admitted without a link, and its address taken for another name of that life."""
     seed = "tcp://seed:1"
