@@ -182,12 +182,17 @@ def test_a_reader_who_has_read_enough_is_no_reason_to_complain(options: list[str
 # -------------------------------------------------------------------- the command
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["demo", "--unknown"], ["sim", "--nodes"]])
+@pytest.mark.parametrize("arguments", [["unknown"], ["demo", "--unknown"], ["sim", "--nodes"]])
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 2
     assert "usage: crdtpubsub" in capsys.readouterr().err
+
+
+def test_no_verb_is_wrong_usage_and_shows_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "keygen" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
