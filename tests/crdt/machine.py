@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from crdtpubsub.crdt import memberset
+from crdtpubsub.crdt import admission, memberset
 from crdtpubsub.crdt.delta import Change, Delta, Extra
 from crdtpubsub.crdt.intervals import Runs, contains, difference
 from crdtpubsub.crdt.memberset import MemberSet, Owner
@@ -332,8 +332,9 @@ class ClippedAgainstJournal(MembersAgainstTextbook):
     runs_max = 3
 
     def __init__(self) -> None:
-        self._runs_max = memberset.RUNS_MAX
-        memberset.RUNS_MAX = self.runs_max  # type: ignore[misc]
+        self._runs_max = admission.RUNS_MAX
+        for module in (admission, memberset):  # who reads it, and who checks it
+            module.RUNS_MAX = self.runs_max  # type: ignore[attr-defined]
         super().__init__()
 
     def teardown(self) -> None:
@@ -343,4 +344,5 @@ class ClippedAgainstJournal(MembersAgainstTextbook):
             self.undo()
 
     def undo(self) -> None:
-        memberset.RUNS_MAX = self._runs_max  # type: ignore[misc]
+        for module in (admission, memberset):
+            module.RUNS_MAX = self._runs_max  # type: ignore[attr-defined]
