@@ -56,7 +56,7 @@ OUTBOUND_OPTIONS: Final = (
     *_OPTIONS,
     (zmq.IMMEDIATE, 1),  # without a connection a send fails visibly and queues nothing
     (zmq.CONNECT_TIMEOUT, 2000),  # ms; black holes
-    (zmq.RECONNECT_IVL, 10),  # ms
+    (zmq.RECONNECT_IVL, 100),  # ms
     (zmq.RECONNECT_IVL_MAX, 5000),  # ms; 300 unreachable peers: 0.3 % CPU, 9 % at a flat 100
     (zmq.SNDHWM, SEND_FRAMES_MAX),
     (zmq.RCVHWM, 1),
