@@ -197,6 +197,18 @@ class Cluster:
         }
 
 
+def _each(**costs: dict[str, float]) -> dict[str, float]:
+    """What one of each costs, in bytes and CPU."""
+    return {
+        key: value
+        for what, cost in costs.items()
+        for key, value in (
+            (f"{what}_bytes", round(cost["bytes"], 1)),
+            (f"{what}_cpu_us", round(cost["cpu_s"] * 1e6, 1)),
+        )
+    }
+
+
 def against_nodes(sizes: Sequence[int], seconds: float) -> Iterator[Row]:
     """2 to 50 real processes."""
     for nodes in sizes:
@@ -211,10 +223,7 @@ def against_nodes(sizes: Sequence[int], seconds: float) -> Iterator[Row]:
             "idle_bytes_per_s_node": round(idle["bytes"] / nodes, 1),
             "idle_bytes_per_s_link": round(idle["bytes"] / nodes / (nodes - 1), 1),
             "idle_cpu_percent_node": round(idle["cpu_s"] / nodes * 100, 3),
-            "join_bytes": round(join["bytes"], 1),
-            "join_cpu_us": round(join["cpu_s"] * 1e6, 1),
-            "publish_bytes": round(publish["bytes"], 1),
-            "publish_cpu_us": round(publish["cpu_s"] * 1e6, 1),
+            **_each(join=join, publish=publish),
         }
         yield f"nodes {nodes}", row
 
@@ -262,10 +271,7 @@ def against_channels(sizes: Sequence[int]) -> Iterator[Row]:
             "channels": channels,
             "bytes_per_channel": round(sent / channels, 1),
             "idle_bytes_per_s_node": round(idle["bytes"] / 2, 1),
-            "join_bytes": round(join["bytes"], 1),
-            "join_cpu_us": round(join["cpu_s"] * 1e6, 1),
-            "publish_bytes": round(publish["bytes"], 1),
-            "publish_cpu_us": round(publish["cpu_s"] * 1e6, 1),
+            **_each(join=join, publish=publish),
         }
         yield f"channels {channels}", row
 

@@ -37,6 +37,16 @@ async def until(holds: Callable[[], object], *, timeout: float = WAIT_S) -> None
         await asyncio.sleep(0.002)
 
 
+def wait_until(
+    holds: Callable[[], object], *, timeout: float = WAIT_S, why: Callable[[], str] | None = None
+) -> None:
+    """The same in blocking code; `why` says what is missing."""
+    deadline_s = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline_s, why() if why else "not so in time"
+        time.sleep(0.002)
+
+
 @asynccontextmanager
 async def nodes(count: int, **options: Any) -> AsyncIterator[list[Node]]:
     """So many nodes in this process, each linked with every other."""

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +15,7 @@ from crdtpubsub import SyncNode
 from crdtpubsub.cli import output
 from crdtpubsub.cli.__main__ import main
 from tests.api.cli import WITHIN_S, Running, records, run, run_process, running
+from tests.api.helpers import wait_until
 
 net = pytest.mark.net
 SECRET = "a secret for the tests of the command line"
@@ -184,10 +184,7 @@ def test_two_processes_share_the_work_of_a_queue(world: str) -> None:
         text = "".join(f"job {n}\n" for n in range(40)).encode()
         said = run(world, "pub", "room", "--lines", stdin=text)
         assert (said.returncode, said.stderr) == (0, "")
-        deadline_s = time.monotonic() + WITHIN_S
-        while len(done) < 40:
-            assert time.monotonic() < deadline_s, done
-            time.sleep(0.01)
+        wait_until(lambda: len(done) >= 40, timeout=WITHIN_S, why=lambda: f"only {done}")
         assert sorted(done) == sorted(f"job {n}" for n in range(40))
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from crdtpubsub.cli import demo_narrator
 from crdtpubsub.cli.__main__ import main
+from tests.api.helpers import wait_until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DEMO: Final = (sys.executable, "-X", "dev", "-W", "error", "-m", "crdtpubsub.cli", "demo")
@@ -67,10 +68,11 @@ def runs(pid: int) -> bool:
 
 
 def wait_gone(pids: list[int]) -> None:
-    until = time.monotonic() + GONE_WITHIN_S
-    while still := [pid for pid in pids if runs(pid)]:
-        assert time.monotonic() < until, f"{still} of {pids} still run"
-        time.sleep(0.01)
+    wait_until(
+        lambda: not any(map(runs, pids)),
+        timeout=GONE_WITHIN_S,
+        why=lambda: f"{[pid for pid in pids if runs(pid)]} of {pids} still run",
+    )
 
 
 # -------------------------------------------------------------------- the whole of it

@@ -21,7 +21,7 @@ from crdtpubsub.blocking import IN_PLACE, run
 from crdtpubsub.runtime.confirming import Ticket
 from crdtpubsub.runtime.core import Core
 from crdtpubsub.transport.zmq import ZmqTransport
-from tests.api.helpers import WAIT_S, at_once, story
+from tests.api.helpers import WAIT_S, at_once, story, wait_until
 from tests.api.test_interrupts import PLACES_MIN, SPARED, check
 from tests.interrupts import interrupted
 
@@ -32,14 +32,6 @@ pytestmark = [
 ]
 
 Ask = Callable[[int], Coroutine[Any, Any, Receipt]]
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until `holds()`, in this thread."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline_s, "not so in time"
-        time.sleep(0.001)
 
 
 def started(call: Coroutine[Any, Any, Receipt]) -> asyncio.Future[None] | None:
@@ -117,10 +109,10 @@ class Afar:
         for client in who:
             receipt = self.here.send(client.address, "next", confirm=WAIT_S)
             assert receipt.clients == {client.address.node: 1}, (place, receipt)
-        until(lambda: not left_open(self.core))
+        wait_until(lambda: not left_open(self.core))
         transport = self.core.transport
         assert isinstance(transport, ZmqTransport)
-        until(lambda: not transport._sleep._awake)  # the I/O thread hears who wakes it
+        wait_until(lambda: not transport._sleep._awake)  # the I/O thread hears who wakes it
         for client in who:
             got = [self.data(client) for _ in range(client.pending)]
             assert got.count("next") == 1, (place, got)
@@ -148,7 +140,7 @@ def afar() -> Iterator[Afar]:
         SyncNode(name="here", seeds=["tcp://127.0.0.1:1"]) as here,
         SyncNode(name="there", seeds=[here.endpoint]) as there,
     ):
-        until(lambda: all(sum(p.linked for p in n.peers()) == 1 for n in (here, there)))
+        wait_until(lambda: all(sum(p.linked for p in n.peers()) == 1 for n in (here, there)))
         yield Afar(here, there)
 
 
@@ -217,7 +209,7 @@ def test_an_interrupt_in_telling_who_waits_leaves_nobody_untold() -> None:
             broken = interrupted(place, lambda: core.let_go(wake=False), spared=SPARED)
             if broken:
                 core.rouse()
-            until(lambda: {*told} == {"one", "two"})  # noqa: B023
+            wait_until(lambda: {*told} == {"one", "two"})  # noqa: B023
             place += 1
         assert place > 10
 

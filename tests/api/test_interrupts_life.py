@@ -11,9 +11,8 @@ import pytest
 
 from crdtpubsub import ClosedError, SyncNode
 from crdtpubsub.blocking import run
-from tests.api.helpers import WAIT_S, held
+from tests.api.helpers import WAIT_S, held, wait_until
 from tests.api.test_interrupts import SPARED
-from tests.api.test_interrupts_confirmed import until
 from tests.interrupts import interrupted
 
 pytestmark = pytest.mark.net
@@ -51,7 +50,7 @@ def test_an_interrupt_anywhere_in_the_begin_or_end_of_a_node_ends_it(what: str) 
         broken = interrupted(place, lambda: run(call), spared=spared)  # noqa: B023
         call.close()
         node.close()
-        until(lambda: not held()[0])
+        wait_until(lambda: not held()[0])
         with pytest.raises(ClosedError):
             node.members("room")
         if not broken:

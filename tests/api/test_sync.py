@@ -36,7 +36,7 @@ from crdtpubsub import (
     SyncWatch,
 )
 from crdtpubsub.blocking import run
-from tests.api.helpers import WAIT_S, story
+from tests.api.helpers import WAIT_S, story, wait_until
 from tests.interrupts import interrupted
 
 pytestmark = pytest.mark.net
@@ -51,15 +51,8 @@ def pair() -> Iterator[tuple[SyncNode, SyncNode]]:
         SyncNode(name="one", seeds=["tcp://127.0.0.1:1"]) as one,
         SyncNode(name="two", seeds=[one.endpoint]) as two,
     ):
-        until(lambda: all(sum(p.linked for p in n.peers()) == 1 for n in (one, two)))
+        wait_until(lambda: all(sum(p.linked for p in n.peers()) == 1 for n in (one, two)))
         yield one, two
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline_s, "not so in time"
-        time.sleep(0.002)
 
 
 def data(item: Message | Exit) -> object:
@@ -160,7 +153,7 @@ def test_what_a_reader_waits_for_comes_from_another_thread() -> None:
         two.wait_for("room", timeout=WAIT_S)
         with ThreadPoolExecutor(1) as pool:
             reader = pool.submit(client.get)
-            until(lambda: len(client._client._mailbox.bell))  # it waits
+            wait_until(lambda: len(client._client._mailbox.bell))  # it waits
             two.publish("room", "now")
             assert data(reader.result(WAIT_S)) == "now"
         assert not len(client._client._mailbox.bell)  # and is forgotten
@@ -223,9 +216,9 @@ def test_readers_in_many_threads_come_to_their_end_when_the_node_closes() -> Non
         ]
         with ThreadPoolExecutor(len(calls)) as pool:
             running = [pool.submit(call) for call in calls]
-            until(lambda: len(client._client._mailbox.bell) == 2)
-            until(lambda: node.count("other"))
-            until(lambda: len(node._node._runtime.bell))
+            wait_until(lambda: len(client._client._mailbox.bell) == 2)
+            wait_until(lambda: node.count("other"))
+            wait_until(lambda: len(node._node._runtime.bell))
             node.close()
             ends = [done.exception(WAIT_S) for done in running]
     assert [type(end) for end in ends] == [
@@ -425,7 +418,7 @@ def test_a_loop_that_a_signal_handler_starts_during_a_wait_is_not_blocked() -> N
 
 
 def when_it_waits(client: SyncClient, what: signal.Signals) -> None:
-    until(lambda: len(client._client._mailbox.bell))
+    wait_until(lambda: len(client._client._mailbox.bell))
     signal.pthread_kill(threading.main_thread().ident or 0, what)
 
 
@@ -560,7 +553,7 @@ def test_workers_forked_from_one_process_meet_each_other() -> None:
         pids = [forked(worker) for _ in range(4)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         assert codes == [0, 0, 0, 0]
-        until(lambda: seed.count("workers") == 0)
+        wait_until(lambda: seed.count("workers") == 0)
 
 
 def forked(act: Callable[[], object]) -> int:
